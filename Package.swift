@@ -1,0 +1,103 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+// The import rules of the house (ARCHITECTURE.md) are the dependency lists below:
+// a target that does not depend on a module cannot import it. `TidyTests` holds the rest.
+
+let ours: [SwiftSetting] = [
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+    .treatAllWarnings(as: .error),
+]
+
+let argumentParser = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
+let asyncHTTPClient = Target.Dependency.product(name: "AsyncHTTPClient", package: "async-http-client")
+let configuration = Target.Dependency.product(name: "Configuration", package: "swift-configuration")
+let grdb = Target.Dependency.product(name: "GRDB", package: "GRDB.swift")
+let hummingbirdCore = Target.Dependency.product(name: "HummingbirdCore", package: "hummingbird")
+let hummingbirdTLS = Target.Dependency.product(name: "HummingbirdTLS", package: "hummingbird")
+let httpTypes = Target.Dependency.product(name: "HTTPTypes", package: "swift-http-types")
+let jwtKit = Target.Dependency.product(name: "JWTKit", package: "jwt-kit")
+let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
+let metrics = Target.Dependency.product(name: "Metrics", package: "swift-metrics")
+let coreMetrics = Target.Dependency.product(name: "CoreMetrics", package: "swift-metrics")
+let nioCore = Target.Dependency.product(name: "NIOCore", package: "swift-nio")
+let nioHTTP1 = Target.Dependency.product(name: "NIOHTTP1", package: "swift-nio")
+let nioPosix = Target.Dependency.product(name: "NIOPosix", package: "swift-nio")
+let nioHTTPTypes = Target.Dependency.product(name: "NIOHTTPTypes", package: "swift-nio-extras")
+let nioHTTPTypesHTTP1 = Target.Dependency.product(name: "NIOHTTPTypesHTTP1", package: "swift-nio-extras")
+let nioSSL = Target.Dependency.product(name: "NIOSSL", package: "swift-nio-ssl")
+let serviceLifecycle = Target.Dependency.product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
+let unixSignals = Target.Dependency.product(name: "UnixSignals", package: "swift-service-lifecycle")
+let yams = Target.Dependency.product(name: "Yams", package: "Yams")
+
+let package = Package(
+    name: "ambrotype",
+    products: [
+        .executable(name: "ambrotype", targets: ["ambrotype"]),
+    ],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
+        .package(url: "https://github.com/apple/swift-configuration", from: "1.4.0", traits: ["YAML"]),
+        .package(url: "https://github.com/apple/swift-http-types", from: "1.8.0"),
+        .package(url: "https://github.com/apple/swift-log", from: "1.16.0"),
+        .package(url: "https://github.com/apple/swift-metrics", from: "2.13.0"),
+        .package(url: "https://github.com/apple/swift-nio", from: "2.101.0"),
+        .package(url: "https://github.com/apple/swift-nio-extras", from: "1.35.0"),
+        .package(url: "https://github.com/apple/swift-nio-ssl", from: "2.37.0"),
+        .package(url: "https://github.com/groue/GRDB.swift", from: "7.10.0"),
+        .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.0"),
+        .package(url: "https://github.com/jpsim/Yams", from: "6.2.0"),
+        .package(url: "https://github.com/swift-server/async-http-client", from: "1.37.0"),
+        .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
+        .package(url: "https://github.com/vapor/jwt-kit", from: "5.7.0"),
+    ],
+    targets: [
+        // Debian's libcrypto: digests, scrypt, random. Seen by Trust alone.
+        .systemLibrary(name: "COpenSSL", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
+        // GNU-only system calls that the Glibc overlay hides. Seen by Blobs alone.
+        .target(name: "CLinuxIO"),
+
+        .target(name: "Trust", dependencies: ["COpenSSL", jwtKit], swiftSettings: ours),
+        .target(name: "Persistence", dependencies: [grdb, logging, metrics], swiftSettings: ours),
+        .target(name: "Core", dependencies: ["Trust", "Persistence", logging, metrics, nioCore], swiftSettings: ours),
+        .target(name: "Blobs", dependencies: ["Core", "Trust", "CLinuxIO", logging, nioCore], swiftSettings: ours),
+        // Clients of other services (Keystone, …). Core knows them by their seams alone.
+        .target(
+            name: "Remote", dependencies: ["Core", "Trust", asyncHTTPClient, httpTypes, logging, nioCore, nioHTTP1],
+            swiftSettings: ours),
+        .target(
+            name: "API",
+            dependencies: ["Core", hummingbirdCore, httpTypes, logging, metrics, nioCore, nioHTTPTypes],
+            swiftSettings: ours),
+        .target(
+            name: "Server",
+            dependencies: [
+                "API", "Blobs", "Core", "Persistence", "Remote", "Trust", argumentParser, configuration,
+                coreMetrics, httpTypes, hummingbirdCore, hummingbirdTLS, logging, metrics, nioCore,
+                nioHTTP1, nioHTTPTypes, nioHTTPTypesHTTP1, nioPosix, nioSSL, serviceLifecycle, unixSignals, yams,
+            ],
+            swiftSettings: ours),
+        .executableTarget(name: "ambrotype", dependencies: ["Server", argumentParser], swiftSettings: ours),
+
+        .testTarget(
+            name: "UnitTests",
+            dependencies: [
+                "API", "Blobs", "Core", "Persistence", "Remote", "Server", "Trust", asyncHTTPClient, httpTypes, logging,
+                metrics, nioCore, nioPosix,
+            ],
+            swiftSettings: ours),
+        .testTarget(
+            name: "ContractTests",
+            dependencies: ["Blobs", "Core", "Persistence", "Trust", nioCore, logging],
+            swiftSettings: ours),
+        .testTarget(
+            name: "APITests",
+            dependencies: [
+                "API", "Blobs", "Core", "Persistence", "Server", "Trust", asyncHTTPClient, httpTypes, logging, nioCore,
+                nioPosix,
+            ],
+            swiftSettings: ours),
+    ],
+    swiftLanguageModes: [.v6]
+)

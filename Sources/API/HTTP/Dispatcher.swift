@@ -1,0 +1,311 @@
+import Core
+import HTTPTypes
+import HummingbirdCore
+import Logging
+import Metrics
+import NIOCore
+import Synchronization
+
+/// A service under a path prefix of a listener; an empty prefix is the root.
+package struct Mount: Sendable {
+    package let prefix: String
+    package let service: any APIService
+    /// What absolute links begin with instead of the request's own scheme and authority.
+    package let publicEndpoint: String?
+
+    package init(prefix: String, service: any APIService, publicEndpoint: String? = nil) {
+        precondition(prefix.isEmpty || prefix.hasPrefix("/") && !prefix.hasSuffix("/"))
+        self.prefix = prefix
+        self.service = service
+        self.publicEndpoint = publicEndpoint
+    }
+}
+
+/// Answers one listener's requests: finds the service and the route, proves the caller, runs the
+/// handler, writes errors in the service's own envelope, logs and counts. No request leaves it
+/// without an answer, and no error without an envelope.
+package struct Dispatcher: Sendable {
+    private let mounts: [(segments: [String], mount: Mount)]
+    private let listenerRoutes: RouteTable
+    private let isSecure: Bool
+    private let surroundings: Surroundings
+    private let logger: Logger
+    private let maxRequestIDLength: Int
+
+    /// - Parameters:
+    ///   - listenerRoutes: open routes of the listener itself (`/healthcheck`, `/metrics`).
+    ///   - maxRequestIDLength: a longer `X-Openstack-Request-Id` is refused with 431.
+    package init(
+        mounts: [Mount], listenerRoutes: RouteTable, isSecure: Bool, surroundings: Surroundings, logger: Logger,
+        maxRequestIDLength: Int = 64
+    ) {
+        self.mounts =
+            mounts
+            .map { ($0.prefix.split(separator: "/").map(String.init), $0) }
+            .sorted { $0.0.count > $1.0.count }
+        self.listenerRoutes = listenerRoutes
+        self.isSecure = isSecure
+        self.surroundings = surroundings
+        self.logger = logger
+        self.maxRequestIDLength = maxRequestIDLength
+    }
+
+    /// Answers one request on a connection.
+    package func respond(
+        to request: Request, _ writer: consuming ResponseWriter, channel: any Channel, connection: ConnectionState
+    ) async throws {
+        let start = ContinuousClock.now
+        let number = connection.nextRequest()
+        let stream = RequestStream(body: request.body, head: request.head, channel: channel) {
+            connection.hasWhole(request: number)
+        }
+        var outcome = await answer(request.head, stream)
+        outcome.response.headers[.date] = HTTPDate.string(surroundings.clock.now)
+        // An unread body would be read to its end for nothing, gigabytes of it: say so and close.
+        if !stream.isConsumed, !(connection.hasWhole(request: number) && stream.byteCount == 0) {
+            outcome.response.headers[.connection] = "close"
+        }
+        let bytesOut = outcome.response.body.contentLength
+        var failure: (any Error)?
+        do {
+            try await writer.write(response: outcome.response.head, body: outcome.response.body)
+        } catch {
+            failure = error
+        }
+        record(outcome, request.head, stream, start, bytesOut: bytesOut, failure: failure)
+        if let failure { throw failure }
+    }
+
+    private struct Outcome {
+        var response: Response
+        let template: String
+        let service: String
+        let requestID: String
+        let caller: Caller?
+    }
+
+    private func answer(_ head: HTTPRequest, _ stream: RequestStream) async -> Outcome {
+        let (mount, exchange, failure) = decode(head, stream)
+        guard let exchange else {
+            let response = PlainErrors.response(failure ?? .badRequest("The request target cannot be read."))
+            return Outcome(response: response, template: "-", service: "-", requestID: "-", caller: nil)
+        }
+        guard let mount else { return await answerListener(exchange) }
+        let service = mount.service
+        var template = "unmatched"
+        var caller: Caller?
+        var response: Response
+        do {
+            if let failure { throw failure }
+            switch service.routes.match(exchange.method, service.canonicalPath(exchange.path)) {
+            case .none:
+                response = try await service.unmatched(exchange)
+            case .wrongMethod(let matched, let allowed):
+                template = matched
+                throw ServiceError.methodNotAllowed(allowed)
+            case .route(let route, let parameters):
+                template = route.template
+                var exchange = exchange
+                exchange.parameters = parameters
+                response = try await run(route, exchange, service, &caller)
+            }
+        } catch {
+            response = errorResponse(Self.serviceError(error), service, exchange)
+        }
+        response.headers[.openstackRequestID] = exchange.requestID
+        return Outcome(
+            response: response, template: mount.prefix + template, service: service.type,
+            requestID: exchange.requestID, caller: caller)
+    }
+
+    private func run(
+        _ route: Route, _ exchange: Exchange, _ service: any APIService, _ caller: inout Caller?
+    ) async throws -> Response {
+        switch route.handler {
+        case .open(let handler):
+            try await refuseBody(route, exchange)
+            return try await handler(exchange)
+        case .authenticated(let handler):
+            let proven = try await service.authenticator.authenticate(
+                token: exchange.headers[.authToken], serviceToken: exchange.headers[.serviceToken],
+                for: CredentialContext(
+                    method: exchange.method.rawValue, path: exchange.servicePath, serviceType: service.type,
+                    requestID: exchange.requestID, logger: exchange.logger))
+            caller = proven
+            try await refuseBody(route, exchange)
+            return try await handler(exchange, proven)
+        }
+    }
+
+    private func refuseBody(_ route: Route, _ exchange: Exchange) async throws {
+        guard route.body == .refused, exchange.announcesBody else { return }
+        // A chunked request may announce a body and have none.
+        if exchange.headers[.contentLength] == nil {
+            for try await part in exchange.body where part.readableBytes > 0 {
+                throw ServiceError.badRequest("This request takes no body.")
+            }
+            return
+        }
+        throw ServiceError.badRequest("This request takes no body.")
+    }
+
+    private func answerListener(_ exchange: Exchange) async -> Outcome {
+        var template = "unmatched"
+        var response: Response
+        switch listenerRoutes.match(exchange.method, exchange.path) {
+        case .route(let route, _):
+            template = route.template
+            do {
+                guard case .open(let handler) = route.handler else { throw ServiceError.unauthorized("") }
+                response = try await handler(exchange)
+            } catch {
+                response = PlainErrors.response(Self.serviceError(error))
+            }
+        case .wrongMethod(let matched, let allowed):
+            template = matched
+            response = PlainErrors.response(.methodNotAllowed(allowed))
+            response.headers[.allow] = allowed.joined(separator: ", ")
+        case .none:
+            let known = mounts.map { $0.mount.prefix }.joined(separator: ", ")
+            response = PlainErrors.response(.notFound("Nothing is served here. The services are at: \(known)"))
+        }
+        return Outcome(
+            response: response, template: template, service: "listener", requestID: exchange.requestID, caller: nil)
+    }
+
+    /// The request's target and id, and the mount it belongs to. A target that cannot be decoded
+    /// still has an exchange, so that the refusal has the service's envelope.
+    private func decode(_ head: HTTPRequest, _ stream: RequestStream) -> (Mount?, Exchange?, ServiceError?) {
+        var failure: ServiceError?
+        let target = Self.originForm(head.path ?? "/")
+        let split = target.split(separator: "?", maxSplits: 1, omittingEmptySubsequences: false)
+        let rawPath = split.first ?? "/"
+        let rawQuery = split.count > 1 ? split[1] : ""
+        var path: [String] = []
+        for segment in rawPath.split(separator: "/", omittingEmptySubsequences: false).dropFirst() {
+            guard let decoded = Percent.decode(segment) else {
+                failure = .badRequest("The path is not valid percent-encoded UTF-8.")
+                path.append(String(segment))
+                continue
+            }
+            path.append(decoded)
+        }
+        let (requestID, refused) = requestID(head)
+        if let refused { failure = failure ?? refused }
+        var logger = logger
+        logger[metadataKey: "request_id"] = "\(requestID)"
+        let found = mounts.first { $0.segments.count <= path.count && path.starts(with: $0.segments) }
+        if let found { path.removeFirst(found.segments.count) }
+        let exchange = Exchange(
+            method: head.method, path: path, rawQuery: rawQuery, headers: head.headerFields, body: stream,
+            requestID: requestID, logger: logger, baseURL: baseURL(head, found?.mount), mount: found?.mount.prefix ?? "")
+        let isListeners =
+            found == nil || found!.mount.prefix.isEmpty && listenerRoutes.matches(exchange.method, path)
+        return (isListeners ? nil : found?.mount, exchange, failure)
+    }
+
+    /// RFC 9112 section 3.2.2: a server must accept the absolute form.
+    private static func originForm(_ target: String) -> Substring {
+        guard !target.hasPrefix("/"), let scheme = target.firstRange(of: "://") else { return target[...] }
+        let rest = target[scheme.upperBound...]
+        guard let slash = rest.firstIndex(of: "/") else { return "/" }
+        return rest[slash...]
+    }
+
+    private func baseURL(_ head: HTTPRequest, _ mount: Mount?) -> String {
+        if let endpoint = mount?.publicEndpoint {
+            return endpoint.hasSuffix("/") ? String(endpoint.dropLast()) : endpoint
+        }
+        let authority = head.authority ?? head.headerFields[.host] ?? "localhost"
+        return (isSecure ? "https://" : "http://") + authority + (mount?.prefix ?? "")
+    }
+
+    /// A caller's id is kept, so that its log and ours can be read together.
+    private func requestID(_ head: HTTPRequest) -> (String, ServiceError?) {
+        guard let given = head.headerFields[.openstackRequestID], !given.isEmpty else {
+            return ("req-" + surroundings.uuid(), nil)
+        }
+        guard given.utf8.count <= maxRequestIDLength else {
+            return (
+                "req-" + surroundings.uuid(),
+                .headerTooLarge("X-Openstack-Request-Id is longer than \(maxRequestIDLength) characters.")
+            )
+        }
+        guard given.utf8.allSatisfy({ (0x21...0x7e).contains($0) }) else { return ("req-" + surroundings.uuid(), nil) }
+        return (given.hasPrefix("req-") ? given : "req-" + given, nil)
+    }
+
+    private func errorResponse(_ error: ServiceError, _ service: any APIService, _ exchange: Exchange) -> Response {
+        if let cause = error.cause {
+            exchange.logger.error("request failed", metadata: ["status": "\(error.status)", "cause": "\(cause)"])
+        }
+        var response = service.errorResponse(error, to: exchange)
+        switch error {
+        case .unauthorized: response.headers[.wwwAuthenticate] = service.authenticator.challenge
+        case .methodNotAllowed(let allowed): response.headers[.allow] = allowed.joined(separator: ", ")
+        case .unsupportedMediaType(_, let accepted) where !accepted.isEmpty:
+            response.headers[.acceptPatch] = accepted.joined(separator: ", ")
+        case .rangeNotSatisfiable(_, let size): response.headers[.contentRange] = "bytes */\(size)"
+        default: break
+        }
+        return response
+    }
+
+    /// What is not a `ServiceError` by now is a fault of ours or a connection that went away.
+    private static func serviceError(_ error: any Error) -> ServiceError {
+        switch error {
+        case let error as ServiceError: error
+        case is IncompleteRequest: .badRequest("The request ended before its body did.")
+        case is CancellationError: .unavailable("The server is shutting down; try again.", cause: error)
+        default: ServiceError(unexpected: error)
+        }
+    }
+
+    private func record(
+        _ outcome: Outcome, _ head: HTTPRequest, _ stream: RequestStream, _ start: ContinuousClock.Instant,
+        bytesOut: Int?, failure: (any Error)?
+    ) {
+        let elapsed = ContinuousClock.now - start
+        let status = outcome.response.status.code
+        RequestMetrics.count(
+            service: outcome.service, method: head.method.rawValue, template: outcome.template, status: status,
+            elapsed: elapsed, bytesIn: stream.byteCount, bytesOut: bytesOut ?? 0)
+        var metadata: Logger.Metadata = [
+            "request_id": "\(outcome.requestID)", "method": "\(head.method.rawValue)",
+            // The query is left out: it may hold a signature or a key of another service.
+            "path": "\(Self.originForm(head.path ?? "/").prefix { $0 != "?" })",
+            "status": "\(status)", "bytes_in": "\(stream.byteCount)", "bytes_out": "\(bytesOut ?? -1)",
+            "ms": "\(elapsed.milliseconds)",
+        ]
+        if let caller = outcome.caller {
+            metadata["user"] = "\(caller.userID)"
+            if let project = caller.projectID { metadata["project"] = "\(project)" }
+        }
+        if let failure { metadata["broken"] = "\(failure)" }
+        logger.info("request", metadata: metadata)
+    }
+}
+
+extension RouteTable {
+    fileprivate func matches(_ method: HTTPRequest.Method, _ path: [String]) -> Bool {
+        if case .none = match(method, path) { false } else { true }
+    }
+}
+
+extension Duration {
+    /// Whole milliseconds and three digits, for logs.
+    var milliseconds: String {
+        let micros = components.seconds * 1_000_000 + components.attoseconds / 1_000_000_000_000
+        let fraction = String(micros % 1000)
+        return "\(micros / 1000)." + String(repeating: "0", count: 3 - fraction.count) + fraction
+    }
+}
+
+extension HTTPField.Name {
+    package static let openstackRequestID = HTTPField.Name("X-Openstack-Request-Id")!
+    package static let authToken = HTTPField.Name("X-Auth-Token")!
+    package static let serviceToken = HTTPField.Name("X-Service-Token")!
+    package static let subjectToken = HTTPField.Name("X-Subject-Token")!
+    package static let acceptPatch = HTTPField.Name("Accept-Patch")!
+    package static let host = HTTPField.Name("Host")!
+}

@@ -1,0 +1,2 @@
+#include "CLinuxIO.h"
+int clinuxio_dummy(void) { return 0; }

@@ -1,0 +1,90 @@
+import NIOCore
+
+/// Where bytes live. A store knows blobs by id alone: whose they are and whether they still matter
+/// is the catalogue's business. Every implementation passes `BlobStoreContract` (Tests/ContractTests).
+///
+/// Contract:
+/// - A blob that was never committed cannot be opened, whatever crashed. After `commit` returns, its
+///   bytes are durable (data and directory synced) and never change.
+/// - A blob is written at most once: committing an id that exists is `.alreadyExists`, and the
+///   bytes there stay.
+/// - `erase` takes back the committed and the uncommitted alike, is durable when it returns, and may
+///   be repeated: a blob that is not there is erased.
+/// - Cancelling a task in the middle of a call leaves the blob as it was before or after the call.
+/// - Only `BlobError` is thrown.
+package protocol BlobStore: Sendable {
+    var id: StoreID { get }
+
+    /// Starts a new blob.
+    /// - Parameter expectedBytes: its size, if known: space for it is claimed at once.
+    /// - Throws: `.full` when the space is not there, `.alreadyExists`, `.readOnly`, `.unavailable`.
+    func begin(_ blob: BlobID, expectedBytes: Int64?) async throws -> any BlobWriter
+
+    /// Opens a committed blob for reading. It stays readable to the end even if it is erased meanwhile.
+    /// - Throws: `.notFound`, `.unavailable`.
+    func open(_ blob: BlobID) async throws -> any BlobReader
+
+    /// - Throws: `.unavailable`, `.readOnly`; the caller tries again later.
+    func erase(_ blob: BlobID) async throws
+
+    /// The room there is now. Fails when the store is not usable, so it serves as health check.
+    /// - Throws: `.unavailable`.
+    func space() async throws -> StoreSpace
+}
+
+/// A blob being written by one task. Dropped without `commit` or `abandon`, it is as after a crash:
+/// invisible, and `erase` takes it back.
+package protocol BlobWriter: Sendable {
+    /// Appends; the buffers must not be changed until it returns. Calls are made one at a time.
+    /// - Throws: `.full`, `.unavailable`; the blob can then only be abandoned.
+    func write(_ buffers: [ByteBuffer]) async throws
+
+    /// Makes the blob durable and visible, whole.
+    /// - Throws: `.alreadyExists`, `.full`, `.unavailable`.
+    func commit() async throws
+
+    /// Takes the bytes back. Does nothing after `commit`; failures are left to `erase`.
+    func abandon() async
+}
+
+package protocol BlobReader: Sendable {
+    var sizeBytes: Int64 { get }
+
+    /// Reads `count` bytes at `offset`, fewer only at the end of the blob. May be called by several
+    /// tasks at once.
+    /// - Throws: `.unavailable` when the bytes cannot be had, `.corrupt` when they are fewer than promised.
+    func read(offset: Int64, count: Int) async throws -> ByteBuffer
+
+    /// Gives the reader's resources back. No call may follow.
+    func close() async
+}
+
+package struct StoreSpace: Sendable, Equatable {
+    package let totalBytes: Int64
+    package let freeBytes: Int64
+
+    package init(totalBytes: Int64, freeBytes: Int64) {
+        self.totalBytes = totalBytes
+        self.freeBytes = freeBytes
+    }
+}
+
+package struct BlobError: Error, Sendable, CustomStringConvertible {
+    package enum Code: Sendable, Hashable {
+        case notFound, alreadyExists, full, readOnly, unavailable, corrupt
+    }
+    package let code: Code
+    package let operation: String
+    /// For the log; may name paths.
+    package let cause: String
+
+    package init(code: Code, operation: String, cause: String) {
+        self.code = code
+        self.operation = operation
+        self.cause = cause
+    }
+
+    /// Whether the same call may succeed later.
+    package var isRetryable: Bool { code == .unavailable || code == .full || code == .readOnly }
+    package var description: String { "\(code) in \(operation): \(cause)" }
+}

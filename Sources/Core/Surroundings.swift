@@ -1,0 +1,49 @@
+import Trust
+
+/// Where time comes from. The simulation passes its own.
+package protocol WallClock: Sendable {
+    var now: Timestamp { get }
+    /// Returns after `seconds`, or throws `CancellationError` when the task is cancelled.
+    func sleep(seconds: Double) async throws
+}
+
+/// Where randomness comes from. In production: the operating system's generator, fit for secrets.
+package protocol Randomness: Sendable {
+    func bytes(_ count: Int) -> [UInt8]
+}
+
+/// Where work that would block its thread (hashing, file I/O) is done. The simulation runs it in place.
+package protocol WorkPool: Sendable {
+    func run<T: Sendable>(_ body: @escaping @Sendable () throws -> T) async throws -> T
+}
+
+/// Everything that varies and is not a store or a database: passed in, never ambient.
+package struct Surroundings: Sendable {
+    package let clock: any WallClock
+    package let randomness: any Randomness
+    package let work: any WorkPool
+
+    package init(clock: any WallClock, randomness: any Randomness, work: any WorkPool) {
+        self.clock = clock
+        self.randomness = randomness
+        self.work = work
+    }
+
+    /// A version 4 UUID (RFC 9562), lower case with hyphens.
+    package func uuid() -> String {
+        var bytes = randomness.bytes(16)
+        bytes[6] = bytes[6] & 0x0f | 0x40
+        bytes[8] = bytes[8] & 0x3f | 0x80
+        let hex = Hex.encode(bytes)
+        var out = ""
+        out.reserveCapacity(36)
+        for (index, character) in hex.enumerated() {
+            if [8, 12, 16, 20].contains(index) { out.append("-") }
+            out.append(character)
+        }
+        return out
+    }
+
+    /// A version 4 UUID without hyphens, the form of Identity's ids.
+    package func hexUUID() -> String { uuid().filter { $0 != "-" } }
+}
