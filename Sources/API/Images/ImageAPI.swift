@@ -1,0 +1,167 @@
+import Core
+import HTTPTypes
+import HummingbirdCore
+import NIOCore
+
+/// The Image API v2 (`/v2`, aliases `/v2.N`).
+package struct ImageAPI: APIService {
+    package let type = "image"
+    package let routes: RouteTable
+    package let authenticator: any Authenticator
+
+    /// Minor versions served, newest first. Clients choose features by these exact numbers, so none
+    /// stands here whose feature is not there: 2.8 and 2.10 to 2.13 are stores and import, 2.14, 2.16
+    /// and 2.18 the cache, 2.15 usage, 2.17 locations.
+    static let minorVersions = [9, 7, 6, 5, 4, 3, 2, 1, 0]
+
+    package init(images: Images, authenticator: any Authenticator) {
+        self.authenticator = authenticator
+        var routes = RouteTable()
+        VersionRoutes.add(to: &routes)
+        ImageRoutes(images: images).add(to: &routes)
+        ImageDataRoutes(images: images).add(to: &routes)
+        ImageTagRoutes(images: images).add(to: &routes)
+        ImageMemberRoutes(images: images).add(to: &routes)
+        ImageSchemaRoutes(settings: images.settings).add(to: &routes)
+        ImageInfoRoutes(images: images).add(to: &routes)
+        self.routes = routes
+    }
+
+    /// `/v2.N` is `/v2` for every version served.
+    package func canonicalPath(_ path: [String]) -> [String] {
+        guard let first = path.first, first.hasPrefix("v2."), let minor = Int(first.dropFirst(3)),
+            Self.minorVersions.contains(minor)
+        else { return path }
+        return ["v2"] + path.dropFirst()
+    }
+
+    /// A first segment that is no version of ours gets the choice of versions.
+    package func unmatched(_ exchange: Exchange) async throws -> Response {
+        let first = canonicalPath(exchange.path).first ?? ""
+        if first != "v2" || exchange.asksForUnknownVersion { return VersionRoutes.choices(exchange) }
+        guard KnownMethods.all.contains(exchange.method) else {
+            throw ServiceError.notImplemented("The method \(exchange.method.rawValue) is not known here.")
+        }
+        throw ServiceError.notFound("The resource could not be found.")
+    }
+
+    package func errorResponse(_ error: ServiceError, to exchange: Exchange) -> Response {
+        ImageErrors.response(error, accept: exchange.headers[.accept])
+    }
+}
+
+extension Exchange {
+    /// Whether `Accept` names a version of the Image API that is not served.
+    var asksForUnknownVersion: Bool {
+        guard let accept = headers[.accept], let marker = accept.firstRange(of: "application/vnd.openstack.images-v")
+        else { return false }
+        let version = accept[marker.upperBound...].prefix { $0.isNumber || $0 == "." }
+        return !ImageAPI.minorVersions.contains { version == "2.\($0)" || version == "2" }
+    }
+}
+
+/// Version discovery: what clients choose their features by.
+enum VersionRoutes {
+    static func add(to routes: inout RouteTable) {
+        routes.open(.get, "/") { choices($0) }
+        for path in ["/versions", "/versions/"] {
+            routes.open(.get, path) { exchange in .json(.ok) { write(&$0, exchange) } }
+        }
+        routes.open(.get, "/v2") { exchange in
+            Response(
+                status: .found, headers: [.location: exchange.baseURL + "/v2/", .contentLength: "0"])
+        }
+    }
+
+    static func choices(_ exchange: Exchange) -> Response {
+        .json(.multipleChoices) { write(&$0, exchange) }
+    }
+
+    private static func write(_ json: inout JSONWriter, _ exchange: Exchange) {
+        let current = ImageAPI.minorVersions.max()
+        json.object { json in
+            json.member("versions", array: { json in
+                for minor in ImageAPI.minorVersions {
+                    json.object { json in
+                        json.member("id", "v2.\(minor)")
+                        json.member("status", minor == current ? "CURRENT" : "SUPPORTED")
+                        json.member("links", array: { json in
+                            json.object { json in
+                                json.member("rel", "self")
+                                json.member("href", exchange.baseURL + "/v2/")
+                            }
+                        })
+                    }
+                }
+            })
+        }
+    }
+}
+
+/// The error bodies of Glance, which clients pick apart: a flat JSON object, an HTML page or plain
+/// text, by `Accept`. glanceclient sends `*/*`, strips the tags from HTML, and fails on JSON.
+enum ImageErrors {
+    static func response(_ error: ServiceError, accept: String?) -> Response {
+        let status = error.status
+        let title = reasonPhrase(status)
+        var writer = JSONWriter()
+        let type: String
+        let body: ByteBuffer
+        switch form(accept) {
+        case .json:
+            type = "application/json"
+            writer.object { json in
+                json.member("message", error.message + "<br /><br />\n\n\n")
+                json.member("code", "\(status) \(title)")
+                json.member("title", title)
+            }
+            body = writer.finish()
+        case .html:
+            type = "text/html; charset=UTF-8"
+            let text = escape(error.message)
+            body = ByteBuffer(
+                string: "<html>\n <head>\n  <title>\(status) \(title)</title>\n </head>\n <body>\n  <h1>\(status) \(title)</h1>\n"
+                    + "  \(text)<br /><br />\n\n\n\n </body>\n</html>")
+        case .text:
+            type = "text/plain; charset=UTF-8"
+            body = ByteBuffer(string: "\(status) \(title)\n\n\(error.message)\n\n   ")
+        }
+        return Response(status: .init(code: status), headers: [.contentType: type], bytes: body)
+    }
+
+    private enum Form { case json, html, text }
+
+    /// The first type of `Accept` that there is a form for, heaviest first as they stand.
+    private static func form(_ accept: String?) -> Form {
+        for range in (accept ?? "").split(separator: ",") {
+            switch range.split(separator: ";").first.map({ $0.trimmingSpaces().lowercased() }) ?? "" {
+            case "application/json": return .json
+            case "text/html", "*/*", "text/*": return .html
+            case "text/plain": return .text
+            default: continue
+            }
+        }
+        return .text
+    }
+
+    private static func escape(_ text: String) -> String {
+        var out = ""
+        for character in text {
+            switch character {
+            case "&": out += "&amp;"
+            case "<": out += "&lt;"
+            case ">": out += "&gt;"
+            case "\"": out += "&quot;"
+            default: out.append(character)
+            }
+        }
+        return out
+    }
+}
+
+/// An empty success looks as Glance's does.
+extension Response {
+    static func empty(_ status: HTTPResponse.Status) -> Response {
+        Response(status: status, headers: [.contentType: "text/html; charset=UTF-8", .contentLength: "0"])
+    }
+}

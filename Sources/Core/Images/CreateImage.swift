@@ -1,0 +1,76 @@
+import Logging
+import Persistence
+
+extension Images {
+    /// `POST /v2/images`.
+    /// - Throws: `ServiceError`: `.forbidden` (another owner, `public`), `.conflict` (the id was used
+    ///   before, even by a deleted image), `.tooLarge` (quotas).
+    package func create(_ draft: ImageDraft, as caller: Caller) async throws -> Image {
+        let owner = draft.owner ?? caller.projectID
+        if !caller.isAdmin, owner != caller.projectID {
+            throw ServiceError.forbidden(
+                "You are not permitted to create images owned by '\(owner.map(\.rawValue) ?? "")'.")
+        }
+        try ImagePolicy.require(.addImage, caller, owner: owner)
+        if draft.visibility == .public { try ImagePolicy.require(.publicizeImage, caller, owner: owner) }
+        if draft.visibility == .community { try ImagePolicy.require(.communitizeImage, caller, owner: owner) }
+        try requireTagRoom(draft.tags.count)
+        try requirePropertyRoom(draft.properties.keys)
+        let now = now
+        let image = Image(
+            id: draft.id ?? ImageID(surroundings.uuid()), name: draft.name, status: .queued,
+            visibility: draft.visibility, isHidden: draft.isHidden, isProtected: draft.isProtected, owner: owner,
+            containerFormat: draft.containerFormat, diskFormat: draft.diskFormat, minDiskGB: draft.minDiskGB,
+            minRAMMB: draft.minRAMMB, createdAt: now, updatedAt: now, properties: draft.properties, tags: draft.tags)
+        do {
+            try await database.write { db in
+                try ImageQuota.requireRoomForImage(of: owner, settings, in: db)
+                try Self.insert(image, in: db)
+            }
+        } catch let error as SQLError where error.code == .unique {
+            throw ServiceError.conflict("Image ID \(image.id) already exists!")
+        }
+        caller.logger.info("image created", metadata: ["image": "\(image.id)"])
+        return image
+    }
+
+    private static func insert(_ image: Image, in db: any SQLConnection) throws {
+        try db.execute(
+            """
+            INSERT INTO images (id, name, status, visibility, os_hidden, protected, owner, container_format,
+                disk_format, min_disk, min_ram, created_at, updated_at)
+            VALUES ($1, $2, 'queued', $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+            """,
+            image.id, image.name, image.visibility.rawValue, image.isHidden, image.isProtected, image.owner,
+            image.containerFormat, image.diskFormat, image.minDiskGB, image.minRAMMB, image.createdAt, image.updatedAt)
+        for (name, value) in image.properties.sorted(by: { $0.key < $1.key }) {
+            try insertProperty(name, value, of: image.id, in: db)
+        }
+        for tag in image.tags.sorted() { try insertTag(tag, of: image.id, in: db) }
+    }
+
+    static func insertProperty(
+        _ name: String, _ value: String?, of image: ImageID, in db: any SQLConnection
+    ) throws {
+        try db.execute("INSERT INTO image_properties (image_id, name, value) VALUES ($1, $2, $3)", image, name, value)
+    }
+
+    static func insertTag(_ tag: String, of image: ImageID, in db: any SQLConnection) throws {
+        try db.execute("INSERT INTO image_tags (image_id, tag) VALUES ($1, $2)", image, tag)
+    }
+
+    func requireTagRoom(_ count: Int) throws {
+        guard settings.tagQuota < 0 || count <= settings.tagQuota else {
+            throw ServiceError.tooLarge("The limit on tags of an image is \(settings.tagQuota), \(count) were asked for.")
+        }
+    }
+
+    /// The server's own properties (`os_glance…`) do not count.
+    func requirePropertyRoom(_ names: some Sequence<String>) throws {
+        let count = names.count { !$0.hasPrefix("os_glance") }
+        guard settings.propertyQuota < 0 || count <= settings.propertyQuota else {
+            throw ServiceError.tooLarge(
+                "The limit on properties of an image is \(settings.propertyQuota), \(count) were asked for.")
+        }
+    }
+}

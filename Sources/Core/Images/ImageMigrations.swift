@@ -1,0 +1,128 @@
+import Persistence
+
+/// The tables of images and their bytes. Versions 200 to 299.
+package enum ImageMigrations {
+    package static let all = [
+        Migration(200, "images", images + children + blobs)
+    ]
+
+    /// A deleted image stays as a row, so that its id is never given out again (OSSN-0075). All that
+    /// lists and lookups read is in partial indexes without the deleted.
+    private static let images = [
+        """
+        CREATE TABLE images (
+            id TEXT PRIMARY KEY,
+            name TEXT,
+            status TEXT NOT NULL,
+            visibility TEXT NOT NULL,
+            os_hidden BIGINT NOT NULL,
+            protected BIGINT NOT NULL,
+            owner TEXT,
+            container_format TEXT,
+            disk_format TEXT,
+            min_disk BIGINT NOT NULL,
+            min_ram BIGINT NOT NULL,
+            size BIGINT,
+            virtual_size BIGINT,
+            checksum TEXT,
+            os_hash_algo TEXT,
+            os_hash_value TEXT,
+            created_at BIGINT NOT NULL,
+            updated_at BIGINT NOT NULL,
+            deleted_at BIGINT,
+            CHECK ((status = 'deleted') = (deleted_at IS NOT NULL)),
+            CHECK (status NOT IN ('active', 'deactivated') OR size IS NOT NULL),
+            CHECK (status <> 'queued' OR (size IS NULL AND checksum IS NULL AND os_hash_value IS NULL))
+        )
+        """,
+        // One index an arm of the list (ListImages.swift), in the order of its default sort.
+        """
+        CREATE INDEX images_owner ON images (owner, os_hidden, created_at, id)
+            WHERE deleted_at IS NULL
+        """,
+        """
+        CREATE INDEX images_visibility ON images (visibility, os_hidden, created_at, id)
+            WHERE deleted_at IS NULL
+        """,
+        "CREATE INDEX images_created ON images (os_hidden, created_at, id) WHERE deleted_at IS NULL",
+        // And one for the sort that people use most beside it, and for each filter that picks few rows.
+        "CREATE INDEX images_updated ON images (os_hidden, updated_at, created_at, id) WHERE deleted_at IS NULL",
+        "CREATE INDEX images_name ON images (name, created_at, id) WHERE deleted_at IS NULL",
+        """
+        CREATE INDEX images_sort_name ON images (os_hidden, COALESCE(name, ''), created_at, id)
+            WHERE deleted_at IS NULL
+        """,
+        """
+        CREATE INDEX images_owner_name ON images (owner, os_hidden, COALESCE(name, ''), created_at, id)
+            WHERE deleted_at IS NULL
+        """,
+        "CREATE INDEX images_checksum ON images (checksum) WHERE deleted_at IS NULL AND checksum IS NOT NULL",
+        "CREATE INDEX images_hash ON images (os_hash_value) WHERE deleted_at IS NULL AND os_hash_value IS NOT NULL",
+        "CREATE INDEX images_status ON images (status, created_at, id) WHERE deleted_at IS NULL",
+    ]
+
+    private static let children = [
+        """
+        CREATE TABLE image_properties (
+            image_id TEXT NOT NULL REFERENCES images (id),
+            name TEXT NOT NULL,
+            value TEXT,
+            PRIMARY KEY (image_id, name)
+        )
+        """,
+        "CREATE INDEX image_properties_value ON image_properties (name, value, image_id)",
+        """
+        CREATE TABLE image_tags (
+            image_id TEXT NOT NULL REFERENCES images (id),
+            tag TEXT NOT NULL,
+            PRIMARY KEY (image_id, tag)
+        )
+        """,
+        "CREATE INDEX image_tags_tag ON image_tags (tag, image_id)",
+        """
+        CREATE TABLE image_members (
+            image_id TEXT NOT NULL REFERENCES images (id),
+            member TEXT NOT NULL,
+            status TEXT NOT NULL CHECK (status IN ('pending', 'accepted', 'rejected')),
+            created_at BIGINT NOT NULL,
+            updated_at BIGINT NOT NULL,
+            PRIMARY KEY (image_id, member)
+        )
+        """,
+        "CREATE INDEX image_members_member ON image_members (member, status, image_id)",
+    ]
+
+    /// Every byte in a store has a row here from before it is written until after it is erased:
+    ///
+    ///     writing ──commit──▶ live ──delete──▶ doomed ──erased──▶ (no row)
+    ///        └──────failure, delete, lost lease──────▲
+    ///
+    /// `charged_bytes` is what the project's quota is charged: the reservation while writing, the
+    /// size once live, nothing once doomed. `epoch` fences: who took the lease last has the highest.
+    private static let blobs = [
+        """
+        CREATE TABLE blobs (
+            id TEXT PRIMARY KEY,
+            store TEXT NOT NULL,
+            image_id TEXT NOT NULL REFERENCES images (id),
+            project TEXT,
+            state TEXT NOT NULL CHECK (state IN ('writing', 'live', 'doomed')),
+            charged_bytes BIGINT NOT NULL CHECK (charged_bytes >= 0),
+            epoch BIGINT NOT NULL,
+            lease_owner TEXT,
+            lease_until BIGINT,
+            created_at BIGINT NOT NULL,
+            attempts BIGINT NOT NULL,
+            next_attempt_at BIGINT NOT NULL,
+            last_error TEXT,
+            CHECK ((state = 'writing') = (lease_owner IS NOT NULL)),
+            CHECK ((state = 'writing') = (lease_until IS NOT NULL)),
+            CHECK (state <> 'doomed' OR charged_bytes = 0)
+        )
+        """,
+        "CREATE INDEX blobs_image ON blobs (image_id, state)",
+        "CREATE INDEX blobs_usage ON blobs (project, charged_bytes) WHERE charged_bytes > 0",
+        "CREATE INDEX blobs_doomed ON blobs (next_attempt_at, id) WHERE state = 'doomed'",
+        "CREATE INDEX blobs_writing ON blobs (lease_until, id) WHERE state = 'writing'",
+    ]
+}

@@ -1,0 +1,160 @@
+import Logging
+import Persistence
+
+/// One operation of a JSON patch on an image.
+package struct ImagePatch: Sendable, Equatable {
+    package enum Verb: String, Sendable { case add, replace, remove }
+
+    package let verb: Verb
+    /// The pointer's segments, unescaped.
+    package let path: [String]
+    /// The value; null for `remove`.
+    package let value: JSONValue
+    /// In the 2.0 dialect adding what exists is a conflict, in 2.1 it overwrites.
+    package let addRefusesExisting: Bool
+
+    package init(verb: Verb, path: [String], value: JSONValue, addRefusesExisting: Bool) {
+        self.verb = verb
+        self.path = path
+        self.value = value
+        self.addRefusesExisting = addRefusesExisting
+    }
+}
+
+extension Images {
+    /// `PATCH /v2/images/{id}`: all operations or none.
+    /// - Throws: `ServiceError`: `.badRequest`, `.forbidden`, `.notFound`, `.conflict`, `.tooLarge`.
+    package func patch(_ id: ImageID, _ operations: [ImagePatch], as caller: Caller) async throws -> ImageView {
+        let now = now
+        let view = try await database.write { db in
+            let before = try visibleImage(id, .modifyImage, caller, in: db)
+            var image = before
+            for operation in operations { try apply(operation, to: &image, as: caller) }
+            if image != before {
+                image.updatedAt = now
+                try Self.save(image, insteadOf: before, in: db)
+            }
+            return ImageView(image: image, stores: try stores(of: image, in: db))
+        }
+        caller.logger.info("image changed", metadata: ["image": "\(id)"])
+        return view
+    }
+
+    private func apply(_ operation: ImagePatch, to image: inout Image, as caller: Caller) throws {
+        let name = operation.path[0]
+        guard operation.path.count == 1 else {
+            if name == "tags" {
+                throw ServiceError.badRequest("Tags are replaced as a whole: use the path /tags.")
+            }
+            if name == "locations" { throw Self.locationsHidden }
+            throw ServiceError.badRequest("The path /\(operation.path.joined(separator: "/")) has too many segments.")
+        }
+        if name == "locations" { throw Self.locationsHidden }
+        if name == "id" || ImageFields.isServerSet(name) {
+            throw ServiceError.forbidden("Attribute '\(name)' is read-only.")
+        }
+        if ImageFields.writable.contains(name) {
+            try applyToColumn(name, operation, &image, caller)
+        } else {
+            try applyToProperty(name, operation, &image)
+        }
+    }
+
+    private static var locationsHidden: ServiceError {
+        .forbidden("It's not allowed to add, replace or remove locations if locations are invisible.")
+    }
+
+    private func applyToColumn(
+        _ name: String, _ operation: ImagePatch, _ image: inout Image, _ caller: Caller
+    ) throws {
+        guard operation.verb != .remove else {
+            throw ServiceError.forbidden("Property \(name) may not be removed.")
+        }
+        if operation.verb == .add, operation.addRefusesExisting {
+            throw ServiceError.conflict("Property \(name) already exists.")
+        }
+        let fields = ImageFields(settings: settings)
+        let value = operation.value
+        switch name {
+        case "name": image.name = try fields.optionalText(name, value)
+        case "visibility":
+            let wanted = try fields.visibility(value)
+            if wanted == .public { try ImagePolicy.require(.publicizeImage, caller, owner: image.owner) }
+            if wanted == .community { try ImagePolicy.require(.communitizeImage, caller, owner: image.owner) }
+            image.visibility = wanted
+        case "os_hidden": image.isHidden = try fields.flag(name, value)
+        case "protected": image.isProtected = try fields.flag(name, value)
+        case "owner":
+            guard caller.isAdmin else { throw ServiceError.forbidden("Owner can't be updated by non admin.") }
+            image.owner = try fields.optionalText(name, value).map(ProjectID.init(rawValue:))
+        case "container_format":
+            let wanted = try fields.containerFormat(value)
+            try requireMutableFormats(image, name)
+            image.containerFormat = wanted
+        case "disk_format":
+            let wanted = try fields.diskFormat(value)
+            try requireMutableFormats(image, name)
+            image.diskFormat = wanted
+        case "min_disk": image.minDiskGB = try fields.number(name, value)
+        case "min_ram": image.minRAMMB = try fields.number(name, value)
+        case "tags":
+            let wanted = try fields.tags(value)
+            try requireTagRoom(wanted.count)
+            image.tags = wanted
+        default: preconditionFailure("a writable column without a rule: \(name)")
+        }
+    }
+
+    private func requireMutableFormats(_ image: Image, _ name: String) throws {
+        guard image.hasMutableFormats else {
+            throw ServiceError.forbidden(
+                "Attribute \(name) can be only replaced for a queued image; this one is \(image.status.rawValue).")
+        }
+    }
+
+    private func applyToProperty(_ name: String, _ operation: ImagePatch, _ image: inout Image) throws {
+        let exists = image.properties[name] != nil
+        switch operation.verb {
+        case .add:
+            if exists, operation.addRefusesExisting {
+                throw ServiceError.conflict("Property \(name) already exists.")
+            }
+            let value = try ImageFields(settings: settings).property(name, operation.value)
+            image.properties[name] = .some(value)
+            if !exists { try requirePropertyRoom(image.properties.keys) }
+        case .replace:
+            guard exists else { throw ServiceError.conflict("Property \(name) does not exist.") }
+            image.properties[name] = .some(try ImageFields(settings: settings).property(name, operation.value))
+        case .remove:
+            guard exists else { throw ServiceError.conflict("Property \(name) does not exist.") }
+            image.properties[name] = nil
+        }
+    }
+
+    /// Writes what differs.
+    private static func save(_ image: Image, insteadOf before: Image, in db: any SQLConnection) throws {
+        try db.execute(
+            """
+            UPDATE images SET name = $1, visibility = $2, os_hidden = $3, protected = $4, owner = $5,
+                container_format = $6, disk_format = $7, min_disk = $8, min_ram = $9, updated_at = $10
+            WHERE id = $11 AND status = $12
+            """,
+            image.name, image.visibility.rawValue, image.isHidden, image.isProtected, image.owner,
+            image.containerFormat, image.diskFormat, image.minDiskGB, image.minRAMMB, image.updatedAt, image.id,
+            before.status.rawValue)
+        for (name, value) in before.properties where image.properties[name] != .some(value) {
+            try db.execute("DELETE FROM image_properties WHERE image_id = $1 AND name = $2", image.id, name)
+        }
+        for (name, value) in image.properties where before.properties[name] != .some(value) {
+            try insertProperty(name, value, of: image.id, in: db)
+        }
+        for tag in before.tags.subtracting(image.tags) {
+            try db.execute("DELETE FROM image_tags WHERE image_id = $1 AND tag = $2", image.id, tag)
+        }
+        for tag in image.tags.subtracting(before.tags) { try insertTag(tag, of: image.id, in: db) }
+        if image.owner != before.owner {
+            // The bytes are charged to whom the image belongs.
+            try db.execute("UPDATE blobs SET project = $1 WHERE image_id = $2", image.owner, image.id)
+        }
+    }
+}

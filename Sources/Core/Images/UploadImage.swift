@@ -1,0 +1,228 @@
+import Logging
+import Metrics
+import NIOCore
+import Persistence
+import Trust
+
+/// `PUT /v2/images/{id}/file`, from permission to `active`.
+///
+/// 1. One transaction claims: the image goes from `queued` to `saving`, a row announces the bytes,
+///    with a lease and the quota they may use.
+/// 2. The bytes stream to the store and through the digests, while the lease is renewed.
+/// 3. The store makes them durable.
+/// 4. One transaction commits: the bytes are the image's, the image is `active`.
+///
+/// Whatever fails on the way, the image goes back to `queued` and the bytes are doomed, in one
+/// transaction; the scrubber does the same for an upload that a crash cut off.
+extension Images {
+    /// - Parameters:
+    ///   - body: the bytes; it must throw when it ends before it is whole.
+    ///   - declaredSizeBytes: the exact size, when the client told it.
+    /// - Throws: `ServiceError`: `.notFound`, `.forbidden`; `.badRequest` (formats unset, unknown store,
+    ///   size mismatch), `.conflict` (not `queued`), `.gone` (deleted meanwhile), `.tooLarge`
+    ///   (quota, cap, disk), `.unavailable` (store); and what `body` throws.
+    package func upload<Body: AsyncSequence & Sendable>(
+        _ body: Body, to id: ImageID, declaredSizeBytes: Int64?, store: StoreID?, as caller: Caller
+    ) async throws where Body.Element == ByteBuffer {
+        let storeID = store ?? stores.default
+        guard let blobStore = stores[storeID] else {
+            throw ServiceError.badRequest("There is no store '\(storeID)' to upload to.")
+        }
+        let claim = try await claimUpload(of: id, declaredSizeBytes: declaredSizeBytes, store: storeID, as: caller)
+        uploadsInFlight.increment()
+        defer { uploadsInFlight.decrement() }
+        do {
+            try await stream(body, claim, into: blobStore)
+        } catch {
+            await giveUp(claim.lease, caller: caller)
+            throw Self.uploadError(error)
+        }
+        caller.logger.info("image uploaded", metadata: ["image": "\(id)", "store": "\(storeID)"])
+    }
+
+    private var uploadsInFlight: Meter { Meter(label: "ambrotype_uploads_in_flight") }
+
+    private struct Claim: Sendable {
+        let lease: BlobLease
+        let isRaw: Bool
+        let declaredSizeBytes: Int64?
+        /// The project whose quota the bytes count in: the image's owner.
+        let owner: ProjectID?
+    }
+
+    private func claimUpload(
+        of id: ImageID, declaredSizeBytes: Int64?, store: StoreID, as caller: Caller
+    ) async throws -> Claim {
+        if let size = declaredSizeBytes, size > settings.sizeCapBytes { throw sizeCapExceeded }
+        let lease = BlobLease(blob: BlobID(surroundings.uuid()), store: store, image: id, epoch: 1)
+        let now = now
+        return try await database.write { db in
+            guard let image = try db.image(id) else { throw ServiceError.noImage(id) }
+            try ImagePolicy.require(
+                .uploadImage, caller, image, isMember: try db.isMember(caller.projectID, of: id))
+            guard image.status == .queued else {
+                throw ServiceError.conflict(
+                    "Image status transition from \(image.status.rawValue) to saving is not allowed")
+            }
+            guard image.diskFormat != nil, image.containerFormat != nil else {
+                throw ServiceError.badRequest(
+                    "Properties disk_format, container_format must be set prior to saving data.")
+            }
+            try ImageQuota.requireRoomForUpload(by: image.owner, settings, in: db)
+            let reserved = try ImageQuota.reservation(
+                forDeclared: declaredSizeBytes, receivedBytes: 0, alreadyReserved: 0, owner: image.owner, settings,
+                in: db)
+            try BlobLedger.announce(
+                lease, chargedTo: image.owner, reservedBytes: reserved, owner: instance, until: leaseEnd(now), now: now,
+                in: db)
+            try db.execute(
+                "UPDATE images SET status = 'saving', size = $1, updated_at = $2 WHERE id = $3 AND status = 'queued'",
+                declaredSizeBytes, now, id)
+            return Claim(
+                lease: lease, isRaw: image.diskFormat == "raw", declaredSizeBytes: declaredSizeBytes,
+                owner: image.owner)
+        }
+    }
+
+    private func leaseEnd(_ now: Timestamp) -> Timestamp { now.adding(seconds: settings.leaseSeconds) }
+
+    private var sizeCapExceeded: ServiceError {
+        .tooLarge("The maximum image size of \(settings.sizeCapBytes) bytes is exceeded.")
+    }
+
+    /// Steps 2 to 4.
+    private func stream<Body: AsyncSequence & Sendable>(
+        _ body: Body, _ claim: Claim, into store: any BlobStore
+    ) async throws where Body.Element == ByteBuffer {
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            group.addTask { try await keepLease(claim.lease) }
+            group.addTask {
+                let writer = try await store.begin(claim.lease.blob, expectedBytes: claim.declaredSizeBytes)
+                do {
+                    let pipeline = UploadPipeline(
+                        work: surroundings.work, budget: uploads, hashAlgorithm: settings.hashAlgorithm)
+                    let admission = Admission(images: self, claim: claim)
+                    let bytes = try await pipeline.run(body, to: writer) { try await admission.admit($0) }
+                    if let declared = claim.declaredSizeBytes, declared != bytes.sizeBytes {
+                        throw ServiceError.badRequest(
+                            "The declared size of \(declared) bytes does not match the \(bytes.sizeBytes) bytes sent.")
+                    }
+                    try await writer.commit()
+                    try await commitUpload(claim, bytes)
+                } catch {
+                    await writer.abandon()
+                    throw error
+                }
+            }
+            // The keeper never ends by itself: the first to end is the upload, or the loss of its lease.
+            try await group.next()
+            group.cancelAll()
+        }
+    }
+
+    /// Renews the lease three times in its length, until cancelled.
+    /// - Throws: `ServiceError.gone` when somebody else has it: the image was deleted.
+    private func keepLease(_ lease: BlobLease) async throws {
+        while true {
+            try await surroundings.clock.sleep(seconds: Double(settings.leaseSeconds) / 3)
+            let until = leaseEnd(now)
+            let isOurs = try await database.write { try BlobLedger.renew(lease, reservedBytes: nil, until: until, in: $0) }
+            guard isOurs else { throw Self.vanished(lease.image) }
+        }
+    }
+
+    private static func vanished(_ id: ImageID) -> ServiceError {
+        .gone("Image \(id) was deleted while its data was being uploaded; the data was discarded.")
+    }
+
+    private func commitUpload(_ claim: Claim, _ bytes: UploadedBytes) async throws {
+        let now = now
+        let lease = claim.lease
+        let virtualSize = claim.isRaw ? bytes.sizeBytes : nil
+        let algorithm = settings.hashAlgorithm.rawValue
+        try await database.write { db in
+            guard try BlobLedger.makeLive(lease, sizeBytes: bytes.sizeBytes, in: db) else {
+                throw Self.vanished(lease.image)
+            }
+            let changed = try db.execute(
+                """
+                UPDATE images SET status = 'active', size = $1, virtual_size = $2, checksum = $3, os_hash_algo = $4,
+                    os_hash_value = $5, updated_at = $6
+                WHERE id = $7 AND status = 'saving'
+                """,
+                bytes.sizeBytes, virtualSize, bytes.checksum, algorithm, bytes.hashValue, now, lease.image)
+            guard changed == 1 else { throw Self.vanished(lease.image) }
+        }
+    }
+
+    /// The way back, shared with the scrubber. If even this fails, the lease runs out and the
+    /// scrubber takes it.
+    private func giveUp(_ lease: BlobLease, caller: Caller) async {
+        let now = now
+        do {
+            try await database.write { db in
+                if try BlobLedger.doom(lease, now: now, in: db) {
+                    try Self.returnToQueued(lease.image, now: now, in: db)
+                }
+            }
+            await scrub(lease.blob)
+        } catch {
+            caller.logger.error(
+                "upload could not be undone now; the scrubber will",
+                metadata: ["image": "\(lease.image)", "blob": "\(lease.blob)", "error": "\(error)"])
+        }
+    }
+
+    /// An image whose upload is given up has nothing that speaks of data.
+    static func returnToQueued(_ id: ImageID, now: Timestamp, in db: any SQLConnection) throws {
+        try db.execute(
+            """
+            UPDATE images SET status = 'queued', size = NULL, virtual_size = NULL, checksum = NULL,
+                os_hash_algo = NULL, os_hash_value = NULL, updated_at = $1
+            WHERE id = $2 AND status = 'saving'
+            """,
+            now, id)
+    }
+
+    private static func uploadError(_ error: any Error) -> any Error {
+        ServiceError(storage: error) ?? error
+    }
+
+    /// Lets bytes in as far as the cap and the quota go, reserving ahead when the size is unknown.
+    private actor Admission {
+        private let images: Images
+        private let claim: Claim
+        private var reservedBytes: Int64
+
+        init(images: Images, claim: Claim) {
+            self.images = images
+            self.claim = claim
+            reservedBytes = claim.declaredSizeBytes ?? 0
+        }
+
+        func admit(_ receivedBytes: Int64) async throws {
+            let settings = images.settings
+            guard receivedBytes <= settings.sizeCapBytes else { throw images.sizeCapExceeded }
+            if let declared = claim.declaredSizeBytes {
+                guard receivedBytes <= declared else {
+                    throw ServiceError.badRequest("More than the declared \(declared) bytes were sent.")
+                }
+                return
+            }
+            guard settings.imageBytesQuota >= 0, receivedBytes > reservedBytes else { return }
+            let lease = claim.lease
+            let owner = claim.owner
+            let until = images.leaseEnd(images.now)
+            let current = reservedBytes
+            reservedBytes = try await images.database.write { db in
+                let wanted = try ImageQuota.reservation(
+                    forDeclared: nil, receivedBytes: receivedBytes, alreadyReserved: current, owner: owner, settings,
+                    in: db)
+                guard try BlobLedger.renew(lease, reservedBytes: wanted, until: until, in: db) else {
+                    throw Images.vanished(lease.image)
+                }
+                return wanted
+            }
+        }
+    }
+}
