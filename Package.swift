@@ -55,10 +55,12 @@ let package = Package(
     targets: [
         // Debian's libcrypto: digests, scrypt, random. Seen by Trust alone.
         .systemLibrary(name: "COpenSSL", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
+        // crypt_r, for bcrypt hashes that come from a Keystone. Seen by Trust alone.
+        .systemLibrary(name: "CCrypt", providers: [.apt(["libcrypt-dev"])]),
         // GNU-only system calls that the Glibc overlay hides. Seen by Blobs alone.
         .target(name: "CLinuxIO"),
 
-        .target(name: "Trust", dependencies: ["COpenSSL", jwtKit], swiftSettings: ours),
+        .target(name: "Trust", dependencies: ["CCrypt", "COpenSSL", jwtKit], swiftSettings: ours),
         .target(name: "Persistence", dependencies: [grdb, logging, metrics], swiftSettings: ours),
         .target(name: "Core", dependencies: ["Trust", "Persistence", logging, metrics, nioCore], swiftSettings: ours),
         .target(name: "Blobs", dependencies: ["Core", "Trust", "CLinuxIO", logging, nioCore], swiftSettings: ours),

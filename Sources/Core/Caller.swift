@@ -15,11 +15,11 @@ package struct Caller: Sendable {
     /// Lower-cased names, implied roles included by the issuer.
     package let roles: Set<String>
     /// Roles of a valid service token sent beside the user's.
-    package let serviceRoles: Set<String>
+    package private(set) var serviceRoles: Set<String>
     /// The token's audit id: what a log may hold instead of the token.
     package let auditID: String?
-    package let requestID: String
-    package let logger: Logger
+    package private(set) var requestID: String
+    package private(set) var logger: Logger
 
     package init(
         userID: UserID, userName: String? = nil, projectID: ProjectID?, projectName: String? = nil,
@@ -38,6 +38,16 @@ package struct Caller: Sendable {
         self.auditID = auditID
         self.requestID = requestID
         self.logger = logger
+    }
+
+    /// The same caller in a request of its own: what a cache of callers hands out.
+    /// - Parameter serviceRoles: lower-cased.
+    package func inRequest(_ requestID: String, serviceRoles: Set<String>, logger: Logger) -> Caller {
+        var caller = self
+        caller.requestID = requestID
+        caller.serviceRoles = serviceRoles
+        caller.logger = logger
+        return caller
     }
 
     package func has(_ role: String) -> Bool { roles.contains(role) }
