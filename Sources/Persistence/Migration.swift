@@ -43,6 +43,14 @@ extension SQLDatabase {
                     version BIGINT PRIMARY KEY, name TEXT NOT NULL, applied_at BIGINT NOT NULL)
                 """)
         }
+        // Before anything is changed: an older program must leave a newer one's database as it is.
+        let newest = try await read { db in
+            try db.first("SELECT MAX(version) FROM schema_migrations") { try $0.get(0, as: Int?.self) }
+        }
+        let known = ordered.last?.version ?? 0
+        if let found = newest ?? nil, found > known {
+            throw MigrationError.newerSchema(found: found, known: known)
+        }
         var applied: [Int] = []
         for migration in ordered {
             let isNew = try await write { db in
@@ -65,13 +73,6 @@ extension SQLDatabase {
                 return true
             }
             if isNew { applied.append(migration.version) }
-        }
-        let newest = try await read { db in
-            try db.first("SELECT MAX(version) FROM schema_migrations") { try $0.get(0, as: Int?.self) }
-        }
-        let known = ordered.last?.version ?? 0
-        if let found = newest ?? nil, found > known {
-            throw MigrationError.newerSchema(found: found, known: known)
         }
         return applied
     }

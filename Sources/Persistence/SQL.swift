@@ -139,8 +139,10 @@ package struct SQLError: Error, Sendable, CustomStringConvertible {
 /// state and its captured arguments alone, because it may be run again.
 ///
 /// Statements are written once, in what SQLite and PostgreSQL share: parameters are `$1`, `$2`, …,
-/// numbered in the order of their first appearance; truth is 0/1; times are integer microseconds
-/// UTC; binary columns are declared BYTEA.
+/// each used at least once; truth is 0/1; times are integer microseconds UTC; binary columns are
+/// declared BYTEA; no text holds U+0000 (`.check`). A body whose statement failed must throw, since
+/// PostgreSQL has given the transaction up by then: what may fail is asked first, or left to
+/// `ON CONFLICT`.
 package protocol SQLConnection {
     /// Runs a statement.
     /// - Returns: the number of rows inserted, changed or deleted.
@@ -148,7 +150,7 @@ package protocol SQLConnection {
     @discardableResult
     func execute(_ sql: String, _ arguments: [any SQLBindable]) throws -> Int
 
-    /// Runs a query and hands each row, in order, to `row`.
+    /// Runs a query and hands each row, in order, to `row`, which must not use the connection.
     /// - Throws: `SQLError`, and what `row` throws.
     func forEachRow(_ sql: String, _ arguments: [any SQLBindable], _ row: (any SQLRow) throws -> Void) throws
 }

@@ -1,13 +1,15 @@
 import GRDB
+import Synchronization
 
 /// GRDB's connection as the shared dialect sees it.
 struct SQLiteConnection: SQLConnection {
     let db: Database
+    let statements: KnownStatements
 
     func execute(_ sql: String, _ arguments: [any SQLBindable]) throws -> Int {
         do {
-            let statement = try db.cachedStatement(sql: sql)
-            try statement.execute(arguments: StatementArguments(arguments.map(\.sqlValue.databaseValue)))
+            let (statement, bound) = try prepare(sql, arguments)
+            try statement.execute(arguments: bound)
             return db.changesCount
         } catch {
             throw SQLError(sqlite: error, operation: sql)
@@ -16,15 +18,78 @@ struct SQLiteConnection: SQLConnection {
 
     func forEachRow(_ sql: String, _ arguments: [any SQLBindable], _ row: (any SQLRow) throws -> Void) throws {
         do {
-            let statement = try db.cachedStatement(sql: sql)
-            let rows = try Row.fetchCursor(
-                statement, arguments: StatementArguments(arguments.map(\.sqlValue.databaseValue)))
+            let (statement, bound) = try prepare(sql, arguments)
+            let rows = try Row.fetchCursor(statement, arguments: bound)
             while let current = try rows.next() {
                 try row(SQLiteRow(row: current))
             }
         } catch {
             throw SQLError.wrapping(error, operation: sql)
         }
+    }
+
+    private func prepare(_ sql: String, _ arguments: [any SQLBindable]) throws -> (Statement, StatementArguments) {
+        let order = statements.parameterOrder(of: sql, in: db)
+        guard order.count == arguments.count, order.allSatisfy({ (1...arguments.count).contains($0) }) else {
+            throw SQLError(
+                code: .statement, operation: sql,
+                message: "\(arguments.count) arguments for the parameters \(order.map { "$\($0)" })")
+        }
+        let values = try order.map { number in
+            let value = arguments[number - 1].sqlValue
+            // SQLite's interface ends a text there, without an error; PostgreSQL has no such text.
+            if case .text(let text) = value, text.utf8.contains(0) {
+                throw SQLError(code: .check, operation: sql, message: "a text holds U+0000")
+            }
+            return value.databaseValue
+        }
+        return (try db.cachedStatement(sql: sql), StatementArguments(values))
+    }
+}
+
+/// The statements one connection keeps prepared, and which argument each of their parameters takes.
+///
+/// SQLite numbers `$n` by first appearance, whatever `n` is; the order kept here puts that right. The
+/// number of statements is bounded: lists are put together from what a request filters by, and a
+/// client could otherwise fill the memory with combinations.
+final class KnownStatements: Sendable {
+    private static let limit = 500
+    private let orders = Mutex<[String: [Int]]>([:])
+
+    /// The numbers of the parameters of `sql`, each once, in the order of their first appearance.
+    func parameterOrder(of sql: String, in db: Database) -> [Int] {
+        orders.withLock { orders in
+            if let known = orders[sql] { return known }
+            if orders.count >= Self.limit {
+                orders.removeAll(keepingCapacity: true)
+                // Also drops the prepared statements.
+                db.clearSchemaCache()
+            }
+            let order = Self.parameters(of: sql)
+            orders[sql] = order
+            return order
+        }
+    }
+
+    /// Skips what is quoted (`'…'`, `"…"`; a doubled quote ends and begins again) and `--` comments.
+    private static func parameters(of sql: String) -> [Int] {
+        var found: [Int] = []
+        var rest = Substring(sql).utf8
+        while let byte = rest.popFirst() {
+            switch byte {
+            case UInt8(ascii: "'"), UInt8(ascii: "\""):
+                while let next = rest.popFirst(), next != byte {}
+            case UInt8(ascii: "-") where rest.first == UInt8(ascii: "-"):
+                while let next = rest.popFirst(), next != UInt8(ascii: "\n") {}
+            case UInt8(ascii: "$"):
+                let digits = rest.prefix { (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }
+                rest = rest.dropFirst(digits.count)
+                if let number = Int(Substring(digits)), !found.contains(number) { found.append(number) }
+            default:
+                break
+            }
+        }
+        return found
     }
 }
 
@@ -73,6 +138,8 @@ extension SQLError {
             switch error.extendedResultCode {
             case .SQLITE_CONSTRAINT_UNIQUE, .SQLITE_CONSTRAINT_PRIMARYKEY, .SQLITE_CONSTRAINT_ROWID: .unique
             case .SQLITE_CONSTRAINT_FOREIGNKEY: .foreignKey
+            // The shared-memory file could not grow: on a full disk this often comes first.
+            case .SQLITE_IOERR_SHMSIZE: .full
             default:
                 switch error.resultCode {
                 case .SQLITE_BUSY, .SQLITE_LOCKED: .serialization
@@ -84,6 +151,8 @@ extension SQLError {
                 }
             }
         // `message` is SQLite's text; the statement's parameters are never part of it.
-        self.init(code: code, operation: operation, message: error.message ?? "result code \(error.resultCode)")
+        self.init(
+            code: code, operation: operation,
+            message: "\(error.message ?? "no text") (SQLite \(error.extendedResultCode.rawValue))")
     }
 }

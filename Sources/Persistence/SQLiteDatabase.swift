@@ -17,6 +17,7 @@ package final class SQLiteDatabase: SQLDatabase, @unchecked Sendable {
     private static let attemptLimit = 3
 
     private let writer: DatabaseQueue
+    private let statements = KnownStatements()
     private let readers: ReaderPool
     private let groupQueue = DispatchQueue(label: "ambrotype.sqlite.writer")
     private let waiting = Mutex(WaitingWrites())
@@ -59,7 +60,9 @@ package final class SQLiteDatabase: SQLDatabase, @unchecked Sendable {
             configuration.readonly = true
             let readerConfiguration = configuration
             readers = ReaderPool(
-                try (0..<readerCount).map { _ in try DatabaseQueue(path: path, configuration: readerConfiguration) })
+                try (0..<readerCount).map { _ in
+                    Reader(queue: try DatabaseQueue(path: path, configuration: readerConfiguration))
+                })
         } catch {
             throw SQLError(sqlite: error, operation: "open database")
         }
@@ -78,10 +81,10 @@ package final class SQLiteDatabase: SQLDatabase, @unchecked Sendable {
 
     /// On the caller's thread: a point read takes microseconds, a hop to another thread as long.
     private static func snapshot<T>(
-        of reader: DatabaseQueue, _ body: @Sendable (any SQLConnection) throws -> T
+        of reader: Reader, _ body: @Sendable (any SQLConnection) throws -> T
     ) throws -> T {
         do {
-            return try reader.read { try body(SQLiteConnection(db: $0)) }
+            return try reader.queue.read { try body(SQLiteConnection(db: $0, statements: reader.statements)) }
         } catch {
             throw SQLError.wrapping(error, operation: "read")
         }
@@ -93,7 +96,7 @@ package final class SQLiteDatabase: SQLDatabase, @unchecked Sendable {
         let start = DispatchTime.now()
         defer { writeWait.recordNanoseconds(Int64(DispatchTime.now().uptimeNanoseconds - start.uptimeNanoseconds)) }
         return try await withCheckedThrowingContinuation { continuation in
-            let write = Write(body: body, continuation: continuation)
+            let write = Write(body: body, statements: statements, continuation: continuation)
             let mustStart = waiting.withLock { waiting in
                 waiting.writes.append(write)
                 if waiting.isDraining { return false }
@@ -124,9 +127,11 @@ package final class SQLiteDatabase: SQLDatabase, @unchecked Sendable {
     /// One transaction for the whole group; if it cannot be had, each write alone, so that one
     /// write's trouble (a full disk in the middle, say) is never told to another.
     private func commit(_ group: [any PendingWrite], attempt: Int = 1) {
+        var hasBegun = false
         do {
             try writer.writeWithoutTransaction { db in
                 try db.execute(sql: "BEGIN IMMEDIATE")
+                hasBegun = true
                 do {
                     for write in group {
                         try write.run(in: db, alone: group.count == 1)
@@ -141,13 +146,13 @@ package final class SQLiteDatabase: SQLDatabase, @unchecked Sendable {
             for write in group { write.finish() }
         } catch {
             let cause = SQLError(sqlite: error, operation: "commit")
-            if group.count > 1 {
-                for write in group { commit([write]) }
-            } else if cause.isRetryable, attempt < Self.attemptLimit {
+            if cause.isRetryable, attempt < Self.attemptLimit {
                 // Another process holds the write lock: SQLite has already waited its busy timeout.
                 commit(group, attempt: attempt + 1)
+            } else if hasBegun, group.count > 1 {
+                for write in group { commit([write]) }
             } else {
-                group[0].fail(cause)
+                for write in group { write.fail(cause) }
             }
         }
     }
@@ -169,13 +174,16 @@ private protocol PendingWrite: Sendable {
 /// Only the writer's thread touches `outcome`, and only it resumes the continuation.
 private final class Write<T: Sendable>: PendingWrite, @unchecked Sendable {
     private let body: @Sendable (any SQLConnection) throws -> T
+    private let statements: KnownStatements
     private let continuation: CheckedContinuation<T, any Error>
     private var outcome: Result<T, any Error>?
 
     init(
-        body: @escaping @Sendable (any SQLConnection) throws -> T, continuation: CheckedContinuation<T, any Error>
+        body: @escaping @Sendable (any SQLConnection) throws -> T, statements: KnownStatements,
+        continuation: CheckedContinuation<T, any Error>
     ) {
         self.body = body
+        self.statements = statements
         self.continuation = continuation
     }
 
@@ -183,7 +191,7 @@ private final class Write<T: Sendable>: PendingWrite, @unchecked Sendable {
         outcome = nil
         if alone {
             do {
-                outcome = .success(try body(SQLiteConnection(db: db)))
+                outcome = .success(try body(SQLiteConnection(db: db, statements: statements)))
             } catch {
                 outcome = .failure(error)
                 throw error
@@ -192,7 +200,7 @@ private final class Write<T: Sendable>: PendingWrite, @unchecked Sendable {
         }
         try db.execute(sql: "SAVEPOINT w")
         do {
-            outcome = .success(try body(SQLiteConnection(db: db)))
+            outcome = .success(try body(SQLiteConnection(db: db, statements: statements)))
             try db.execute(sql: "RELEASE w")
         } catch {
             guard db.isInsideTransaction else {
@@ -222,25 +230,31 @@ private final class Write<T: Sendable>: PendingWrite, @unchecked Sendable {
     }
 }
 
+/// A connection for reading, and what it has prepared.
+private struct Reader: Sendable {
+    let queue: DatabaseQueue
+    let statements = KnownStatements()
+}
+
 /// Readers wait in order for one of a fixed number of connections.
 private final class ReaderPool: Sendable {
     private struct State {
-        var idle: [DatabaseQueue]
-        var waiting: [CheckedContinuation<DatabaseQueue, Never>] = []
+        var idle: [Reader]
+        var waiting: [CheckedContinuation<Reader, Never>] = []
     }
     private let state: Mutex<State>
     private let readWait = Metrics.Timer(label: "ambrotype_database_read_wait_seconds")
 
-    init(_ connections: [DatabaseQueue]) {
+    init(_ connections: [Reader]) {
         state = Mutex(State(idle: connections))
     }
 
-    func take() async -> DatabaseQueue {
+    func take() async -> Reader {
         if let free = state.withLock({ $0.idle.popLast() }) { return free }
         let start = DispatchTime.now()
         defer { readWait.recordNanoseconds(Int64(DispatchTime.now().uptimeNanoseconds - start.uptimeNanoseconds)) }
         return await withCheckedContinuation { continuation in
-            let free = state.withLock { state -> DatabaseQueue? in
+            let free = state.withLock { state -> Reader? in
                 if let free = state.idle.popLast() { return free }
                 state.waiting.append(continuation)
                 return nil
@@ -249,8 +263,8 @@ private final class ReaderPool: Sendable {
         }
     }
 
-    func giveBack(_ connection: DatabaseQueue) {
-        let next = state.withLock { state -> CheckedContinuation<DatabaseQueue, Never>? in
+    func giveBack(_ connection: Reader) {
+        let next = state.withLock { state -> CheckedContinuation<Reader, Never>? in
             if state.waiting.isEmpty {
                 state.idle.append(connection)
                 return nil
