@@ -1,0 +1,99 @@
+"""Memory does not grow with the data: one very large upload, and many at once."""
+
+import hashlib
+import os
+import shutil
+import threading
+import time
+
+import pytest
+
+from conftest import site_of
+from image_api import GIB, MIB, ImageAPI, Pattern, expect
+
+pytestmark = [pytest.mark.slow, pytest.mark.own_server, pytest.mark.own_identity, pytest.mark.timeout(600)]
+
+LARGE_BYTES = int(os.environ.get("INTEROP_LARGE_GIB", "2")) * GIB
+
+
+def need_space(directory, size: int) -> None:
+    free = shutil.disk_usage(directory).free
+    if free < size + 2 * GIB:
+        pytest.skip(f"{free / GIB:.1f} GiB free, {size / GIB + 2:.1f} needed")
+
+
+def test_a_large_upload_keeps_memory_under_150_mib(start, scratch, record_property):
+    need_space(scratch, LARGE_BYTES)
+    server = start()
+    api = site_of(server, server.data_dir / "clients").demo.api
+    image = api.create_raw(name="large")["id"]
+    data = Pattern(LARGE_BYTES)
+    sha512 = hashlib.sha512()
+
+    def hashed():
+        for block in data.blocks():
+            sha512.update(block)
+            yield block
+
+    began = time.monotonic()
+    status, body = api.begin_upload(image, data.size).send_all_and_answer(hashed())
+    seconds = time.monotonic() - began
+    assert status == 204, (status, body)
+    peak = server.peak_resident_bytes()
+    record_property("peak_resident_mib", peak // MIB)
+    print(f"{LARGE_BYTES // GIB} GiB in {seconds:.1f} s, peak resident {peak / MIB:.0f} MiB")
+    shown = api.show(image)
+    assert (shown["size"], shown["os_hash_value"]) == (data.size, sha512.hexdigest())
+    assert peak < 150 * MIB, f"peak {peak / MIB:.0f} MiB"
+
+    # Offsets beyond what 32 bits hold, where the data is so large.
+    for start_byte in (0, data.size // 2 - 5, data.size - 3 * MIB):
+        end = min(start_byte + 2 * MIB, data.size)
+        part = expect(api.download(image, Range=f"bytes={start_byte}-{end - 1}"), 206)
+        assert part.content == data.bytes(start_byte, end)
+
+    # The way back must not need more than the way in.
+    answer = api.request("GET", f"/v2/images/{image}/file", stream=True)
+    received = sum(len(block) for block in answer.iter_content(4 * MIB))
+    assert received == data.size
+    peak = server.peak_resident_bytes()
+    assert peak < 150 * MIB, f"peak after the download {peak / MIB:.0f} MiB"
+
+
+def test_64_uploads_at_once_keep_memory_under_300_mib(start, scratch, record_property):
+    """All of them are half-way before any goes on, so that none waits for another to end."""
+    size = 48 * MIB
+    need_space(scratch, 64 * size)
+    server = start()
+    api = site_of(server, server.data_dir / "clients").demo.api
+    images = [api.create_raw(name=f"at-once-{index}")["id"] for index in range(64)]
+    halfway = threading.Barrier(64)
+    failures = []
+
+    def upload(index: int) -> None:
+        data = Pattern(size, seed=index)
+        try:
+            request = api.begin_upload(images[index], size).send(data.blocks(0, size // 2))
+            halfway.wait(timeout=120)
+            status, body = request.send_all_and_answer(data.blocks(size // 2))
+            if status != 204:
+                failures.append((index, status, body))
+        except Exception as error:  # shown below, with the number of those that failed
+            failures.append((index, repr(error)))
+
+    began = time.monotonic()
+    threads = [threading.Thread(target=upload, args=(index,)) for index in range(64)]
+    [thread.start() for thread in threads]
+    [thread.join() for thread in threads]
+    seconds = time.monotonic() - began
+    peak = server.peak_resident_bytes()
+    record_property("peak_resident_mib", peak // MIB)
+    print(f"64 x {size // MIB} MiB in {seconds:.1f} s, peak resident {peak / MIB:.0f} MiB")
+    assert not failures, f"{len(failures)} of 64 failed, the first: {failures[:3]}"
+    for index in (0, 31, 63):
+        check(api, images[index], Pattern(size, seed=index))
+    assert peak < 300 * MIB, f"peak {peak / MIB:.0f} MiB"
+
+
+def check(api: ImageAPI, image: str, data: Pattern) -> None:
+    assert api.show(image)["os_hash_value"] == hashlib.sha512(data.bytes()).hexdigest()

@@ -1,0 +1,155 @@
+#!/usr/bin/env python3
+"""Run tempest's image suite against a server of our own (`make tempest`).
+
+The server is started with an empty data directory and its embedded identity, in which tempest
+makes and removes the users and projects it wants. A test named in docs/tempest-passing.txt
+that does not pass fails the run; tests that pass and are not named there are reported.
+
+    tempest.py [--regex REGEX] [--accept]
+
+--accept adds the new ones to the list. It never removes any: a test that once passed may not
+drop out, short of an edit by hand that a reviewer sees.
+"""
+
+from __future__ import annotations
+
+import argparse
+import configparser
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import subunit
+import testtools
+import yaml
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(REPOSITORY / "Tests/Interop"))
+
+from ambrotype import Server  # noqa: E402
+
+PASSING = REPOSITORY / "docs/tempest-passing.txt"
+WORK = REPOSITORY / ".run/tempest"
+BIN = Path(sys.executable).parent
+
+
+def write_configuration(path: Path, server: Server) -> None:
+    clouds = yaml.safe_load((server.data_dir / "clouds.yaml").read_text())["clouds"]
+    admin = clouds["ambrotype-admin"]["auth"]
+    region = clouds["ambrotype-admin"].get("region_name", "RegionOne")
+    config = configparser.RawConfigParser()
+    config.read_dict({
+        "DEFAULT": {"log_dir": str(WORK), "log_file": "tempest.log", "use_stderr": "false"},
+        "oslo_concurrency": {"lock_path": str(WORK / "lock")},
+        "auth": {
+            "use_dynamic_credentials": "true", "tempest_roles": "member", "create_isolated_networks": "false",
+            "admin_username": admin["username"], "admin_password": admin["password"],
+            "admin_project_name": admin["project_name"], "admin_domain_name": "Default"},
+        "identity": {
+            "auth_version": "v3", "uri_v3": admin["auth_url"].removesuffix("/v3") + "/v3", "region": region,
+            "v3_endpoint_type": "public"},
+        "identity-feature-enabled": {"api_v3": "true"},
+        "service_available": {
+            "glance": "true", "cinder": "false", "nova": "false", "neutron": "false", "swift": "false",
+            "horizon": "false"},
+        "enforce_scope": {"glance": "true", "keystone": "true"},
+        "image": {"region": region, "hashing_algorithm": "sha512", "image_caching_enabled": "false"},
+        # What the server does not have yet. Its absence is written here, not found out by failing.
+        "image-feature-enabled": {
+            "import_image": "false", "os_glance_reserved": "true", "manage_locations": "false",
+            "image_conversion": "false", "image_format_enforcement": "false", "do_secure_hash": "false",
+            "http_store_enabled": "false", "store_weight_enabled": "false"},
+        "validation": {"run_validation": "false"},
+    })
+    with open(path, "w") as file:
+        config.write(file)
+    path.chmod(0o600)
+
+
+def run(regex: str, server: Server) -> dict[str, tuple[str, str]]:
+    """Each test's verdict (pass, skip or fail) and, unless it passed, why."""
+    workspace = WORK / "workspace"
+    subprocess.run([BIN / "tempest", "init", "--workspace-path", WORK / "workspaces.yaml", "--name", "ambrotype",
+                    workspace], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    configuration = workspace / "etc/tempest.conf"
+    write_configuration(configuration, server)
+    environment = {"PATH": f"{BIN}:/usr/local/bin:/usr/bin:/bin", "HOME": str(WORK), "no_proxy": "127.0.0.1",
+                   "PYTHONWARNINGS": "ignore"}
+    subprocess.run([BIN / "tempest", "run", "--config-file", configuration, "--regex", regex, "--concurrency", "2"],
+                   cwd=workspace, env=environment)
+    stream = subprocess.run([BIN / "stestr", "last", "--subunit"], cwd=workspace, env=environment,
+                            stdout=subprocess.PIPE).stdout
+    return verdicts(stream)
+
+
+def verdicts(stream: bytes) -> dict[str, tuple[str, str]]:
+    found: dict[str, tuple[str, str]] = {}
+
+    def note(test: dict) -> None:
+        details = {name: content.as_text() for name, content in test["details"].items()
+                   if content.content_type.type == "text"}
+        if test["status"] in ("success", "xfail"):
+            found.setdefault(test["id"], ("pass", ""))
+        elif test["status"] == "skip":
+            found[test["id"]] = ("skip", details.get("reason", "").strip())
+        else:
+            why = next((text for name, text in details.items() if name.startswith("traceback")), "")
+            found[test["id"]] = ("fail", "\n".join(why.strip().splitlines()[-6:]))
+
+    result = testtools.StreamToDict(note)
+    result.startTestRun()
+    WORK.joinpath("last.subunit").write_bytes(stream)
+    with open(WORK / "last.subunit", "rb") as file:
+        subunit.ByteStreamToStreamResult(file, non_subunit_name="output").run(result)
+    result.stopTestRun()
+    return found
+
+
+def main() -> int:
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--regex", default=r"^tempest\.api\.image")
+    options.add_argument("--accept", action="store_true")
+    arguments = options.parse_args()
+
+    shutil.rmtree(WORK, ignore_errors=True)
+    data = WORK / "data"
+    data.mkdir(parents=True)
+    with Server(data, log=WORK / "server.log") as server:
+        found = run(arguments.regex, server)
+
+    listed = {line for line in PASSING.read_text().splitlines() if line and not line.startswith("#")}
+    passed = {name for name, (verdict, _) in found.items() if verdict == "pass"}
+    whole = arguments.regex == options.get_default("regex")
+    lost = sorted(name for name in listed - passed if whole or name in found)
+    new = sorted(passed - listed)
+    others = sorted(name for name, (verdict, _) in found.items() if verdict == "fail" and name not in listed)
+
+    counts = {verdict: sum(1 for v, _ in found.values() if v == verdict) for verdict in ("pass", "fail", "skip")}
+    print(f"\ntempest: {counts['pass']} passed, {counts['fail']} failed, {counts['skip']} skipped; "
+          f"{len(listed)} are listed in {PASSING.relative_to(REPOSITORY)}")
+    if others:
+        print("\nfail, and are not listed (no reason to fail this run):")
+        print("\n".join("  " + name for name in others))
+    if new:
+        print("\npass, and are not listed yet" + (" (added):" if arguments.accept else
+              "; add them with .venv/tempest/bin/python scripts/tempest.py --accept:"))
+        print("\n".join("  " + name for name in new))
+        if arguments.accept:
+            heading = [line for line in PASSING.read_text().splitlines() if line.startswith("#")]
+            PASSING.write_text("\n".join(heading + sorted(listed | passed)) + "\n")
+    for name in lost:
+        verdict, why = found.get(name, ("was not run", ""))
+        print(f"\nlisted, but did not pass: {name}: {verdict}\n{why}")
+    if lost:
+        print(f"\nmake tempest: FAILED, {len(lost)} that once passed did not; logs in {WORK.relative_to(REPOSITORY)}")
+        return 1
+    if not passed:
+        print("\nmake tempest: FAILED, nothing ran")
+        return 1
+    print("\nmake tempest: passed")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,81 @@
+#!/usr/bin/env bash
+# test.sh : what CI runs (`make test`). Every Swift test, then the interop tests.
+#
+# All stages run even when an earlier one failed, as far as they can (nothing runs what did not
+# build); the last lines say how each ended. The output of each is kept under .run/test/.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+
+swift=${SWIFT:-swift}
+logs=.run/test
+rm -rf "$logs"
+mkdir -p "$logs"
+summary=()
+failed=0
+
+# stage NAME COMMAND... : run it, keep its output, note how it ended
+stage() {
+  local name=$1 start=$SECONDS status
+  shift
+  printf '\n=== %s\n' "$name"
+  "$@" 2>&1 | tee "$logs/$name.log"
+  status=${PIPESTATUS[0]}
+  local verdict=passed
+  if ((status != 0)); then
+    verdict="FAILED ($logs/$name.log)"
+    failed=1
+  fi
+  summary+=("$(printf '%-10s %5d s  %s' "$name" $((SECONDS - start)) "$verdict")")
+  return "$status"
+}
+
+# note NAME PATTERN : add the lines of a stage's output that count its tests
+note() {
+  local line
+  while read -r line; do
+    summary+=("                    $line")
+  done < <(grep -aE "$2" "$logs/$1.log" | tail -n 3)
+}
+
+prepare() {
+  local packages
+  mapfile -t packages < <(cat scripts/packages-build.txt scripts/packages-test.txt)
+  scripts/install-debian.sh "${packages[@]}" &&
+    scripts/require-swift.sh "$swift" &&
+    scripts/venv.sh interop Tests/Interop/requirements.txt
+}
+
+# The same flags in all three commands, so that each compiles only what the one before left
+# (see the Makefile about testable imports).
+build() {
+  "$swift" build -c release --product ambrotype && "$swift" build -c release --build-tests
+}
+swift_tests() {
+  timeout 25m "$swift" test -c release --disable-testable-imports # a hang is a failure too
+}
+
+# A full-size upload (8 GiB) where the machine has room for it, a smaller one elsewhere. The
+# bound it must keep, on memory, is the same.
+interop() {
+  local gib=8 free_gib
+  free_gib=$(($(df --output=avail -k "${TMPDIR:-/tmp}" | tail -n 1) / 1024 / 1024))
+  if [[ ${CI:-} == true ]] || ((free_gib < 20)); then
+    gib=2
+  fi
+  INTEROP_LARGE_GIB=$gib .venv/interop/bin/python -m pytest Tests/Interop
+}
+
+if stage prepare prepare && stage build build; then
+  stage swift swift_tests
+  note swift 'Test run with [0-9]+ test|Executed [1-9][0-9]* test'
+  stage interop interop
+  note interop '^=+ .*(passed|failed|error).* in '
+fi
+
+printf '\n=== summary\n'
+printf '%s\n' "${summary[@]}"
+if ((failed)); then
+  echo "make test: FAILED"
+  exit 1
+fi
+echo "make test: passed"
