@@ -65,6 +65,10 @@ package struct Dispatcher: Sendable {
         if !stream.isConsumed, !(connection.hasWhole(request: number) && stream.byteCount == 0) {
             outcome.response.headers[.connection] = "close"
         }
+        if request.head.method == .head {
+            // The length stays, the body must not go out: the client would take it for the next response.
+            outcome.response = Response(status: outcome.response.status, headers: outcome.response.headers, body: .init())
+        }
         let bytesOut = outcome.response.body.contentLength
         var failure: (any Error)?
         do {

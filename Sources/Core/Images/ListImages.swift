@@ -47,9 +47,9 @@ extension Images {
 }
 
 /// One set of images the caller sees, as a condition that an index begins with.
-struct ImageListArm: Sendable, Equatable {
+package struct ImageListArm: Sendable, Equatable {
     /// FROM clause and condition; `$n` are numbered by the statement.
-    enum Source: Sendable, Equatable {
+    package enum Source: Sendable, Equatable {
         case everything
         case everythingButCommunityOfOthers(ProjectID)
         case owned(ProjectID)
@@ -57,9 +57,9 @@ struct ImageListArm: Sendable, Equatable {
         case ownedWith(ProjectID, Image.Visibility)
         case sharedWith(ProjectID, ImageMember.Status?)
     }
-    let source: Source
+    package let source: Source
 
-    static func arms(of query: ImageListQuery, project: ProjectID, isAdmin: Bool) -> [ImageListArm] {
+    package static func arms(of query: ImageListQuery, project: ProjectID, isAdmin: Bool) -> [ImageListArm] {
         let shared = Source.sharedWith(project, query.memberStatus)
         let sources: [Source]
         switch (query.scope, isAdmin) {
@@ -78,11 +78,11 @@ struct ImageListArm: Sendable, Equatable {
 }
 
 /// The SQL of one arm of one page.
-struct ImageListStatement {
-    private(set) var sql = ""
-    private(set) var arguments: [any SQLBindable] = []
+package struct ImageListStatement {
+    package private(set) var sql = ""
+    package private(set) var arguments: [any SQLBindable] = []
 
-    init(arm: ImageListArm, query: ImageListQuery, marker: Image?) {
+    package init(arm: ImageListArm, query: ImageListQuery, marker: Image?) {
         let order = ImageListOrder(query)
         var conditions = ["i.deleted_at IS NULL"]
         conditions += [bindingCondition("i.os_hidden =", query.isHidden)]
