@@ -162,7 +162,7 @@ extension SQLConnection {
             try execute("UPDATE identity_services SET name = $1 WHERE id = $2", entry.name, found)
             return found
         }
-        let service = Service(
+        let service = RegisteredService(
             id: ServiceID(id()), type: entry.type, name: entry.name, description: nil, isEnabled: true,
             extra: ExtraAttributes())
         try insert(service)

@@ -2,7 +2,7 @@ import Persistence
 
 /// A service of the catalogue. Tempest and Glance's clients look for its *name* (`glance`) as well
 /// as for its type (`image`).
-package struct Service: Sendable {
+package struct RegisteredService: Sendable {
     package let id: ServiceID
     package var type: String
     package var name: String?
@@ -12,28 +12,28 @@ package struct Service: Sendable {
 }
 
 extension IdentityService {
-    package func services(type: String? = nil, name: String? = nil, as caller: Caller) async throws -> [Service] {
+    package func services(type: String? = nil, name: String? = nil, as caller: Caller) async throws -> [RegisteredService] {
         try caller.requireReader("list_services")
         return try await database.read { db in
             var conditions = Conditions()
             conditions.equal("type", type)
             conditions.equal("name", name)
             return try db.query(
-                "SELECT \(Service.columns) FROM identity_services\(conditions.sql) ORDER BY type, id",
+                "SELECT \(RegisteredService.columns) FROM identity_services\(conditions.sql) ORDER BY type, id",
                 conditions.arguments
-            ) { try Service(row: $0) }
+            ) { try RegisteredService(row: $0) }
         }
     }
 
-    package func service(_ id: ServiceID, as caller: Caller) async throws -> Service {
+    package func service(_ id: ServiceID, as caller: Caller) async throws -> RegisteredService {
         try caller.requireReader("get_service")
         return try await database.read { try $0.service(id) }
     }
 
-    package func createService(_ document: JSONValue, as caller: Caller) async throws -> Service {
+    package func createService(_ document: JSONValue, as caller: Caller) async throws -> RegisteredService {
         try caller.requireAdmin("create_service")
         var body = try ResourceBody(document, "service")
-        let service = Service(
+        let service = RegisteredService(
             id: ServiceID(surroundings.hexUUID()), type: try body.requiredText("type"),
             name: try body.text("name").value, description: try body.text("description", 0...65535).value,
             isEnabled: try body.flag("enabled") ?? true, extra: try body.rest())
@@ -41,7 +41,7 @@ extension IdentityService {
         return service
     }
 
-    package func updateService(_ id: ServiceID, _ document: JSONValue, as caller: Caller) async throws -> Service {
+    package func updateService(_ id: ServiceID, _ document: JSONValue, as caller: Caller) async throws -> RegisteredService {
         try caller.requireAdmin("update_service")
         var body = try ResourceBody(document, "service")
         try body.unchanged("id", id.rawValue, "Cannot change ID")
@@ -82,7 +82,7 @@ extension IdentityService {
     }
 }
 
-extension Service {
+extension RegisteredService {
     static let columns = "id, type, name, description, enabled, extra"
 
     init(row: any SQLRow) throws {
@@ -94,15 +94,15 @@ extension Service {
 
 extension SQLConnection {
     /// - Throws: `ServiceError.notFound`.
-    func service(_ id: ServiceID) throws -> Service {
-        let service = try first("SELECT \(Service.columns) FROM identity_services WHERE id = $1", id) {
-            try Service(row: $0)
+    func service(_ id: ServiceID) throws -> RegisteredService {
+        let service = try first("SELECT \(RegisteredService.columns) FROM identity_services WHERE id = $1", id) {
+            try RegisteredService(row: $0)
         }
         guard let service else { throw ServiceError.missing("service", id) }
         return service
     }
 
-    func insert(_ service: Service) throws {
+    func insert(_ service: RegisteredService) throws {
         try execute(
             """
             INSERT INTO identity_services (id, type, name, description, enabled, extra)
