@@ -198,17 +198,17 @@ private final class Write<T: Sendable>: PendingWrite, @unchecked Sendable {
             }
             return
         }
-        try db.execute(sql: "SAVEPOINT w")
+        try db.cachedStatement(sql: "SAVEPOINT w").execute()
         do {
             outcome = .success(try body(SQLiteConnection(db: db, statements: statements)))
-            try db.execute(sql: "RELEASE w")
+            try db.cachedStatement(sql: "RELEASE w").execute()
         } catch {
             guard db.isInsideTransaction else {
                 outcome = nil
                 throw GroupLost()
             }
             try db.execute(sql: "ROLLBACK TO w")
-            try db.execute(sql: "RELEASE w")
+            try db.cachedStatement(sql: "RELEASE w").execute()
             outcome = .failure(error)
         }
     }
