@@ -23,11 +23,11 @@ if [[ -z ${LISTEN:-} ]] && is_taken 9292; then
   listen=127.0.0.1:0
 fi
 
-openstack=openstack
-first_step=
+first_steps=
 if ! command -v openstack >/dev/null; then
-  openstack=$PWD/.venv/interop/bin/openstack
-  [[ -x $openstack ]] || first_step="  make clients          # the OpenStack clients, into .venv
+  [[ -x .venv/interop/bin/openstack ]] || first_steps="  make clients     # the OpenStack clients, into .venv
+"
+  first_steps+="  export PATH=$PWD/.venv/interop/bin:\$PATH
 "
 fi
 
@@ -42,15 +42,15 @@ Ambrotype answers at $1
 In another terminal, to try it:
 
   cd $PWD
-${first_step}  export OS_CLIENT_CONFIG_FILE=$data/clouds.yaml OS_CLOUD=ambrotype
-  scripts/make-qcow2.sh disk.qcow2      # a real disk image, or take one of your own
-  $openstack image create --disk-format qcow2 --container-format bare --file disk.qcow2 first
-  $openstack image list
-  $openstack image set --property os_distro=debian --tag tried first
-  $openstack image show first
-  $openstack image save --file copy.qcow2 first && cmp disk.qcow2 copy.qcow2
-  $openstack image delete first
-  $openstack --os-cloud ambrotype-admin project list
+${first_steps}  export OS_CLIENT_CONFIG_FILE=$data/clouds.yaml OS_CLOUD=ambrotype
+  scripts/make-qcow2.sh .run/disk.qcow2   # a real disk image, or take one of your own
+  openstack image create --disk-format qcow2 --container-format bare --file .run/disk.qcow2 first
+  openstack image list
+  openstack image set --property os_distro=debian --tag tried first
+  openstack image show first
+  openstack image save --file .run/copy.qcow2 first && cmp .run/disk.qcow2 .run/copy.qcow2
+  openstack image delete first
+  openstack --os-cloud ambrotype-admin project list
 
 Stop with Ctrl-C. The data stays; to go on with it: DATA_DIR=$data make run
 

@@ -8,6 +8,12 @@ from clouds import CommandFailed, unique
 pytestmark = pytest.mark.own_identity
 
 
+def application_credential(cloud, *options: str) -> dict:
+    """A new one as `openstack` shows it; how it writes the keys depends on its version."""
+    made = cloud.openstack("application", "credential", "create", *options)
+    return {key.lower().replace(" ", "_"): value for key, value in made.items()}
+
+
 def auth_entry(admin, **auth) -> dict:
     base = {"auth_url": admin.entry["auth"]["auth_url"], "user_domain_id": "default"}
     return admin.entry | {"auth": base | auth}
@@ -22,7 +28,8 @@ def test_tokens_are_issued_and_revoked(demo, site):
     by_token = site.cloud(unique("by-token"), demo.entry | entry)
     by_token.openstack("image", "list")
     demo.openstack("token", "revoke", issued["id"], json_output=False)
-    assert "401" in by_token.openstack_fails("image", "list")
+    said = by_token.openstack_fails("image", "list")
+    assert "401" in said or "404" in said  # Keystone itself says 404 of the token to sign in with
     refused = requests.get(site.image_url + "/v2/images", headers={"X-Auth-Token": issued["id"]}, timeout=30)
     assert refused.status_code == 401
     assert refused.headers["WWW-Authenticate"].startswith("Keystone uri=")
@@ -60,7 +67,7 @@ def test_projects(admin):
     with pytest.raises(CommandFailed, match="409|[Dd]uplicate|Conflict"):
         admin.openstack("project", "create", name)
     admin.openstack("project", "delete", name, json_output=False)
-    assert "No project" in admin.openstack_fails("project", "show", name)
+    assert "no project found" in admin.openstack_fails("project", "show", name).lower()
 
 
 def test_users_roles_and_passwords(admin, site):
@@ -114,9 +121,11 @@ def test_what_is_there_from_the_start(admin):
 
 
 def test_ordinary_users_do_not_administer(demo):
-    for command in (("user", "list"), ("project", "list"), ("role", "list"),
-                    ("project", "create", unique("no")), ("user", "create", unique("no"))):
+    for command in (("user", "list"), ("role", "list"), ("project", "create", unique("no")),
+                    ("user", "create", "--password", "x", unique("no"))):
         assert "403" in demo.openstack_fails(*command), command
+    # Refused the list of all, the client shows the user's own.
+    assert [row["Name"] for row in demo.openstack("project", "list")] == ["demo"]
 
 
 def test_repeated_wrong_passwords_lock_the_user_out(admin, site):
@@ -131,7 +140,7 @@ def test_repeated_wrong_passwords_lock_the_user_out(admin, site):
 
 def test_application_credentials_act_for_their_user_until_deleted(demo, site):
     name = unique("robot")
-    made = demo.openstack("application", "credential", "create", "--role", "member", "--description", "robot", name)
+    made = application_credential(demo, "--role", "member", "--description", "robot", name)
     assert name in [row["Name"] for row in demo.openstack("application", "credential", "list")]
 
     entry = {"auth_type": "v3applicationcredential", "auth": {
@@ -158,8 +167,7 @@ def test_application_credentials_act_for_their_user_until_deleted(demo, site):
 
 def test_an_application_credential_keeps_to_its_access_rules(demo, site):
     rules = '[{"service": "image", "method": "GET", "path": "/v2/images"}]'
-    made = demo.openstack("application", "credential", "create", "--role", "member", "--access-rules", rules,
-                          unique("narrow"))
+    made = application_credential(demo, "--role", "member", "--access-rules", rules, unique("narrow"))
     entry = {"auth_type": "v3applicationcredential", "auth": {
         "auth_url": demo.entry["auth"]["auth_url"], "application_credential_id": made["id"],
         "application_credential_secret": made["secret"]}}
