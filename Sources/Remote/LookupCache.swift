@@ -97,6 +97,14 @@ package final class LookupCache<Value: Sendable>: Sendable {
         }
     }
 
+    /// Forgets one value if it is still the one that `isMeant` recognises: another task may have
+    /// replaced it meanwhile.
+    package func invalidate(_ key: TokenKey, where isMeant: (Value) -> Bool) {
+        state.withLock { state in
+            if let entry = state.entries[key], isMeant(entry.value) { state.entries[key] = nil }
+        }
+    }
+
     private enum Claim {
         case known(Value)
         case lead(Flight)
