@@ -96,8 +96,8 @@ let package = Package(
         .testTarget(
             name: "APITests",
             dependencies: [
-                "API", "Blobs", "Core", "Persistence", "Server", "Trust", asyncHTTPClient, httpTypes, logging, nioCore,
-                nioPosix,
+                "API", "Blobs", "Core", "Persistence", "Server", "Trust", asyncHTTPClient, httpTypes, logging, metrics,
+                nioCore, nioHTTP1, nioPosix, nioSSL, serviceLifecycle,
             ],
             swiftSettings: ours),
     ],

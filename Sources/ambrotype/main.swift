@@ -1,1 +1,3 @@
-print("hi")
+import Server
+
+await AmbrotypeCommand.start()

@@ -1,0 +1,340 @@
+import API
+import Blobs
+import Core
+import Logging
+import NIOCore
+import NIOSSL
+import Persistence
+import Remote
+import ServiceLifecycle
+import Trust
+
+/// Where the running server answers.
+package struct ServerURLs: Sendable, Equatable {
+    /// The main listener's own URL, without a slash at the end.
+    package let main: String
+    /// Nil when tokens are a Keystone's business.
+    package let identity: String?
+    /// Nil when the Image API is switched off.
+    package let image: String?
+}
+
+/// The server: everything that its settings ask for, put together. The only place that knows all parts.
+package final class Application: Sendable {
+    /// What runs beside the application and is shared by all of a process.
+    package struct Process: Sendable {
+        package let surroundings: Surroundings
+        package let eventLoopGroup: any EventLoopGroup
+        package let logger: Logger
+        /// What `MetricsSystem` was bootstrapped with; nil when nothing is counted.
+        package let metrics: PrometheusRegistry?
+
+        package init(
+            surroundings: Surroundings, eventLoopGroup: any EventLoopGroup, logger: Logger,
+            metrics: PrometheusRegistry?
+        ) {
+            self.surroundings = surroundings
+            self.eventLoopGroup = eventLoopGroup
+            self.logger = logger
+            self.metrics = metrics
+        }
+    }
+
+    private let settings: ServerSettings
+    private let process: Process
+    private let directory: DataDirectory
+    private let database: SQLiteDatabase
+    private let tls: TLSConfiguration?
+    private let tokenKeys: TokenKeys?
+    private let keystone: KeystoneAuthenticator?
+    private let images: Images?
+
+    private var logger: Logger { process.logger }
+    private var surroundings: Surroundings { process.surroundings }
+
+    /// Takes the data directory and checks all that a start depends on. Nothing answers yet.
+    /// - Throws: `StartProblem`, one line for the operator.
+    package init(_ settings: ServerSettings, in process: Process) async throws {
+        self.settings = settings
+        self.process = process
+        tls = try settings.tls.map { try TLSFilesReader.configuration($0) }
+        let directory = try DataDirectory(path: settings.dataDirectory)
+        self.directory = directory
+        let database = try await Self.openDatabase(directory, process.surroundings)
+        self.database = database
+        switch settings.identity {
+        case .embedded:
+            keystone = nil
+            tokenKeys = try await StartProblem.wrapping("token keys") {
+                try await TokenKeys.loadOrCreate(path: directory.tokenKeys)
+            }
+        case .keystone(let choice):
+            tokenKeys = nil
+            keystone = try await Self.reachKeystone(choice, process)
+        }
+        images = try await settings.image.asyncMap { try await Self.openImages($0, database, process) }
+    }
+
+    private static func openDatabase(
+        _ directory: DataDirectory, _ surroundings: Surroundings
+    ) async throws -> SQLiteDatabase {
+        try await StartProblem.wrapping("database \(directory.database)") {
+            let database = try SQLiteDatabase(path: directory.database)
+            try await database.migrate(
+                IdentityMigrations.all + ImageMigrations.all, at: surroundings.clock.now.microseconds)
+            return database
+        }
+    }
+
+    private static func reachKeystone(
+        _ choice: ServerSettings.KeystoneChoice, _ process: Process
+    ) async throws -> KeystoneAuthenticator {
+        try await StartProblem.wrapping("keystone.auth_url \(choice.authURL)") {
+            var settings = KeystoneSettings(
+                authURL: choice.authURL, username: choice.username, password: choice.password)
+            settings.userDomainName = choice.userDomain
+            settings.projectName = choice.project
+            settings.projectDomainName = choice.projectDomain
+            settings.cacheSeconds = choice.cacheSeconds
+            let keystone = KeystoneAuthenticator(settings, clock: process.surroundings.clock)
+            do {
+                try await keystone.checkReachable()
+            } catch {
+                try await keystone.shutdown()
+                throw error
+            }
+            return keystone
+        }
+    }
+
+    private static func openImages(
+        _ choice: ServerSettings.ImageChoice, _ database: SQLiteDatabase, _ process: Process
+    ) async throws -> Images {
+        let used = try await StartProblem.wrapping("database") {
+            try await database.read { db in
+                Set(try db.query("SELECT DISTINCT store FROM blobs") { try $0.get(0, as: StoreID.self) })
+            }
+        }
+        if let lost = used.subtracting(choice.stores.map(\.id)).min() {
+            throw StartProblem("image.stores: store '\(lost)' holds image data and is not configured")
+        }
+        var stores: [any BlobStore] = []
+        for store in choice.stores {
+            do {
+                stores.append(
+                    try FileBlobStore(
+                        id: store.id, directory: store.directory, work: process.surroundings.work,
+                        mayInitialize: !used.contains(store.id)))
+            } catch {
+                throw StartProblem("image.stores: store '\(store.id)' in \(store.directory) is not usable: \(error)")
+            }
+        }
+        let images = Images(
+            database: database, stores: StoreSet(stores, default: choice.settings.defaultStore),
+            surroundings: process.surroundings, settings: choice.settings,
+            instance: InstanceID(process.surroundings.uuid()))
+        try await StartProblem.wrapping("interrupted uploads") { try await images.recover(logger: process.logger) }
+        return images
+    }
+}
+
+extension Application {
+    /// The running server: it answers until it is told to shut down gracefully, or cancelled.
+    /// - Parameter onReady: called once, when it answers.
+    package func serviceGroup(onReady: @escaping @Sendable (ServerURLs) async -> Void) -> ServiceGroup {
+        let places = places
+        let listeners = Listeners(
+            addresses: places.map(\.address), tls: tls, idleTimeoutSeconds: settings.idleTimeoutSeconds,
+            eventLoopGroup: process.eventLoopGroup, logger: logger,
+            onBound: { bound in try await self.dispatchers(places.map(\.role), bound) },
+            onReady: onReady)
+        // In reverse order they are told to stop: the reconciler works until the last request is done.
+        var services: [any ServiceLifecycle.Service] = []
+        if let images { services.append(Reconciler(images: images, logger: logger)) }
+        if let keystone { services.append(KeystoneConnections(keystone: keystone)) }
+        services.append(listeners)
+        var configuration = ServiceGroupConfiguration(services: services, logger: logger)
+        configuration.maximumGracefulShutdownDuration = .seconds(settings.shutdownDeadlineSeconds)
+        return ServiceGroup(configuration: configuration)
+    }
+
+    private enum ListenerRole { case main, identity, image }
+
+    /// The listeners there are, the main one first.
+    private var places: [(role: ListenerRole, address: ListenAddress)] {
+        var places: [(ListenerRole, ListenAddress)] = [(.main, settings.listen)]
+        if let address = settings.identityListen { places.append((.identity, address)) }
+        if let address = settings.image?.listen { places.append((.image, address)) }
+        return places
+    }
+
+    /// The rest of the start, once the addresses are known: bootstrap, then who answers where.
+    private func dispatchers(
+        _ roles: [ListenerRole], _ bound: [Listeners.Bound]
+    ) async throws -> ([Dispatcher], ServerURLs) {
+        let urls = urls(roles, bound)
+        let identity = try await openIdentity(urls)
+        let proven: (any Authenticator)? = identity?.authenticator ?? keystone
+        guard let authenticator = proven else { preconditionFailure("there is neither an Identity nor a Keystone") }
+        var services: [(role: ListenerRole, prefix: String, service: any APIService, publicEndpoint: String?)] = []
+        if let identity {
+            services.append((.identity, "/identity", identity, settings.identityPublicEndpoint))
+        }
+        if let images {
+            services.append(
+                (.image, "/image", ImageAPI(images: images, authenticator: authenticator), settings.image?.publicEndpoint))
+        }
+        let routes = ListenerRoutes(
+            database: database, disableSwitch: directory.disableSwitch,
+            metrics: settings.hasMetrics ? process.metrics : nil)
+        let dispatchers = roles.map { role in
+            let mounts = services.filter { role == .main || $0.role == role }.map {
+                Mount(prefix: role == .main ? $0.prefix : "", service: $0.service, publicEndpoint: $0.publicEndpoint)
+            }
+            return Dispatcher(
+                mounts: mounts, listenerRoutes: routes.table(isMain: role == .main, mounts: mounts),
+                isSecure: tls != nil, surroundings: surroundings, logger: logger)
+        }
+        return (dispatchers, urls)
+    }
+
+    private func urls(_ roles: [ListenerRole], _ bound: [Listeners.Bound]) -> ServerURLs {
+        let scheme = tls == nil ? "http" : "https"
+        var own: [ListenerRole: String] = [:]
+        for (role, listener) in zip(roles, bound) {
+            // Nothing can be called by the name of "all addresses".
+            let host =
+                !listener.address.isWildcard
+                ? listener.address.hostInURL : listener.address.host.contains(":") ? "[::1]" : "127.0.0.1"
+            own[role] = "\(scheme)://\(host):\(listener.port)"
+        }
+        let main = own[.main] ?? ""
+        func trimmed(_ url: String) -> String { url.hasSuffix("/") ? trimmed(String(url.dropLast())) : url }
+        func url(_ role: ListenerRole, _ prefix: String, _ publicEndpoint: String?) -> String {
+            if let publicEndpoint { return trimmed(publicEndpoint) }
+            if let address = own[role] { return address }
+            if settings.listen.isWildcard {
+                logger.warning(
+                    "listening on every address: the catalogue names one that only this machine can use",
+                    metadata: ["url": "\(main + prefix)", "setting": "\(prefix.dropFirst()).public_endpoint"])
+            }
+            return main + prefix
+        }
+        return ServerURLs(
+            main: main,
+            identity: tokenKeys == nil ? nil : url(.identity, "/identity", settings.identityPublicEndpoint),
+            image: images == nil ? nil : url(.image, "/image", settings.image?.publicEndpoint))
+    }
+
+    /// The embedded Identity with everything in it that a first login needs; nil in Keystone mode.
+    private func openIdentity(_ urls: ServerURLs) async throws -> IdentityAPI? {
+        guard case .embedded(let choice) = settings.identity, let tokenKeys, let url = urls.identity else { return nil }
+        let authURL = url + "/v3"
+        let identity = IdentityService(
+            database: database, surroundings: surroundings,
+            settings: choice.identitySettings(region: settings.region, publicURL: authURL), keys: tokenKeys)
+        var catalog = [CatalogEntry(type: "identity", name: "keystone", url: url)]
+        // Clients and tempest look for the image service under this very name.
+        if let image = urls.image { catalog.append(CatalogEntry(type: "image", name: "glance", url: image)) }
+        let clouds = CloudsFile(path: directory.clouds)
+        let place = CloudsFile.Place(
+            authURL: authURL, region: settings.region, caCertificate: settings.tls?.certificate)
+        let result = try await StartProblem.wrapping("identity") {
+            try await identity.bootstrap(
+                BootstrapPlan(catalog: catalog) { passwords in
+                    try clouds.write(CloudsFile.accounts(passwords), at: place)
+                })
+        }
+        if result.createdPasswords.isEmpty { refresh(clouds, at: place) }
+        return IdentityAPI(identity: identity, authenticator: EmbeddedAuthenticator(identity: identity))
+    }
+
+    /// On later starts. The server can do its work without the file, so nothing here stops it.
+    private func refresh(_ clouds: CloudsFile, at place: CloudsFile.Place) {
+        guard clouds.isThere else {
+            logger.notice(
+                "clouds.yaml is missing and passwords cannot be read back; ambrotype identity set-password sets new ones",
+                metadata: ["data_dir": "\(directory.path)"])
+            return
+        }
+        do {
+            try clouds.refresh(CloudsFile.accountNames, at: place)
+        } catch {
+            logger.error("clouds.yaml cannot be brought up to date", metadata: ["error": "\(error)"])
+        }
+    }
+}
+
+extension ServerSettings.EmbeddedIdentityChoice {
+    func identitySettings(region: String, publicURL: String) -> IdentitySettings {
+        var settings = IdentitySettings()
+        settings.tokenLifetimeSeconds = tokenLifetimeSeconds
+        settings.scryptCost = scryptCost
+        settings.region = region
+        settings.publicURL = publicURL
+        return settings
+    }
+}
+
+extension CloudsFile {
+    /// The clouds the server itself keeps up to date, with their users' and projects' names.
+    private static let known = [(cloud: "ambrotype-admin", name: "admin"), (cloud: "ambrotype", name: "demo")]
+    package static var accountNames: [String] { known.map(\.cloud) }
+
+    static func accounts(_ passwords: [String: String]) -> [Account] {
+        known.compactMap { known in
+            passwords[known.name].map {
+                Account(cloud: known.cloud, username: known.name, project: known.name, password: $0)
+            }
+        }
+    }
+}
+
+extension StartProblem {
+    /// Runs a step of the start; what it throws becomes one line that begins with `subject`.
+    static func wrapping<T>(_ subject: String, _ step: () async throws -> T) async throws -> T {
+        do {
+            return try await step()
+        } catch let problem as StartProblem {
+            throw problem
+        } catch let error as CancellationError {
+            throw error
+        } catch {
+            throw StartProblem("\(subject): \(OperatorText.of(error))")
+        }
+    }
+}
+
+/// Errors as an operator may read them.
+enum OperatorText {
+    static func of(_ error: any Error) -> String {
+        guard let error = error as? ServiceError else { return "\(error)" }
+        return error.cause.map { "\(error.message) (\($0))" } ?? error.message
+    }
+}
+
+/// Erases bytes and undoes uploads in the background, until the server stops.
+private struct Reconciler: ServiceLifecycle.Service {
+    let images: Images
+    let logger: Logger
+
+    func run() async throws {
+        await cancelWhenGracefulShutdown { await images.runReconciler(logger: logger) }
+    }
+}
+
+/// Closes the connections to Keystone once nobody asks it any more.
+private struct KeystoneConnections: ServiceLifecycle.Service {
+    let keystone: KeystoneAuthenticator
+
+    func run() async throws {
+        try? await gracefulShutdown()
+        try await keystone.shutdown()
+    }
+}
+
+extension Optional {
+    fileprivate func asyncMap<T>(_ transform: (Wrapped) async throws -> T) async rethrows -> T? {
+        if let self { try await transform(self) } else { nil }
+    }
+}

@@ -1,0 +1,82 @@
+import ArgumentParser
+import Blobs
+import Core
+import Glibc
+import Logging
+import Metrics
+import NIOCore
+import NIOPosix
+import ServiceLifecycle
+import UnixSignals
+
+struct ServeCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "serve", abstract: "Run the server in the foreground.",
+        discussion: """
+            Prints `ready URL` on standard output once it answers; everything else it says is the log, on standard \
+            error. On first start it makes the users admin and demo and writes DIR/clouds.yaml for the OpenStack \
+            clients.
+
+            SIGTERM or SIGINT stops it: it accepts no more, lets running requests finish (at most \
+            shutdown_deadline_seconds) and exits with 0. A second signal ends it at once.
+
+            Exit status: 78 for a wrong setting, 1 when it cannot start or run for another reason.
+            """)
+
+    @OptionGroup var options: SettingOptions
+
+    @Option(
+        help: ArgumentHelp(
+            "Listen here, such as 127.0.0.1:9292; port 0 lets the system choose (listen).", valueName: "addr:port"))
+    var listen: String?
+
+    func run() async throws {
+        // The database holds password hashes: nothing made from here on is for others to read.
+        umask(0o077)
+        // Writing to a connection that went away is an error to handle, not a signal to die of.
+        signal(SIGPIPE, SIG_IGN)
+        try await Failure.reported {
+            let settings = try ServerSettings(try options.resolve(listen: listen))
+            let signals = await UnixSignalsSequence(trapping: [.sigterm, .sigint])
+            let application = try await Application(settings, in: Self.process(settings))
+            let group = application.serviceGroup { urls in StandardOutput.say("ready " + urls.main) }
+            try await Self.run(group, until: signals, Logger(label: "ambrotype"))
+        }
+    }
+
+    /// Sets up what there is once in a process.
+    private static func process(_ settings: ServerSettings) -> Application.Process {
+        let format = settings.logFormat ?? .automatic
+        let level = settings.logLevel
+        LoggingSystem.bootstrap { label in LineLogHandler(label: label, level: level, format: format) }
+        let metrics = settings.hasMetrics ? PrometheusRegistry() : nil
+        if let metrics { MetricsSystem.bootstrap(metrics) }
+        return Application.Process(
+            surroundings: Surroundings(
+                clock: SystemClock(), randomness: SystemRandomness(), work: ThreadWorkPool()),
+            eventLoopGroup: MultiThreadedEventLoopGroup.singleton, logger: Logger(label: "ambrotype"),
+            metrics: metrics)
+    }
+
+    /// Runs the server to its end: the first signal asks it to stop, the second ends the process.
+    private static func run(_ group: ServiceGroup, until signals: UnixSignalsSequence, _ logger: Logger) async throws {
+        try await withThrowingTaskGroup(of: Void.self) { tasks in
+            tasks.addTask {
+                var isStopping = false
+                for await signal in signals {
+                    if isStopping {
+                        logger.warning("second signal: ending at once", metadata: ["signal": "\(signal)"])
+                        // Nothing is lost: whatever was under way is undone by the next start.
+                        _exit(128 + signal.rawValue)
+                    }
+                    isStopping = true
+                    logger.notice("stopping: running requests may finish", metadata: ["signal": "\(signal)"])
+                    await group.triggerGracefulShutdown()
+                }
+            }
+            defer { tasks.cancelAll() }
+            try await group.run()
+            logger.notice("stopped")
+        }
+    }
+}

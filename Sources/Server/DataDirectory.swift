@@ -1,0 +1,81 @@
+import Glibc
+
+/// Why the server cannot start. The description is one line for the operator.
+package struct StartProblem: Error, CustomStringConvertible {
+    package let description: String
+    package init(_ description: String) { self.description = description }
+}
+
+/// The directory everything is kept under, held for this process alone as long as the object lives.
+///
+///     DIR/lock             who has the directory; locked (flock(2)) while the server runs
+///     DIR/ambrotype.db     the database, with SQLite's -wal and -shm beside it
+///     DIR/token-keys.pem   the keys that sign tokens (mode 0600)
+///     DIR/clouds.yaml      credentials for clients (mode 0600)
+///     DIR/disable          if there, /healthcheck answers 503
+///     DIR/stores/local     image data, unless other stores are configured
+package final class DataDirectory: Sendable {
+    private static let neededBytes: UInt64 = 16 << 20
+
+    package let path: String
+    private let lock: Int32
+
+    package var database: String { path + "/ambrotype.db" }
+    package var tokenKeys: String { path + "/token-keys.pem" }
+    package var clouds: String { path + "/clouds.yaml" }
+    package var disableSwitch: String { path + "/disable" }
+
+    /// Makes the directory if it is missing (mode 0700), and takes it.
+    /// - Throws: `StartProblem`.
+    package init(path: String) throws {
+        self.path = path
+        do {
+            try Self.make(path)
+        } catch {
+            throw StartProblem("data_dir: \(error); choose another with --data-dir")
+        }
+        let lockPath = path + "/lock"
+        let descriptor = open(lockPath, O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
+        guard descriptor >= 0 else { throw StartProblem("data_dir: \(FileProblem("written to", path))") }
+        guard flock(descriptor, LOCK_EX | LOCK_NB) == 0 else {
+            let code = errno
+            close(descriptor)
+            guard code == EWOULDBLOCK else { throw StartProblem("data_dir: \(FileProblem("locked", path, code: code))") }
+            let owner = SmallFile.text(lockPath)?.split(whereSeparator: \.isNewline).first
+            throw StartProblem(
+                "data_dir: \(path) is in use by another ambrotype server" + (owner.map { " (process \($0))" } ?? ""))
+        }
+        lock = descriptor
+        let owner = "\(getpid())\n"
+        guard ftruncate(descriptor, 0) == 0, pwrite(descriptor, owner, owner.utf8.count, 0) == owner.utf8.count else {
+            throw StartProblem("data_dir: \(FileProblem("written", lockPath))")
+        }
+        try checkSpace()
+    }
+
+    deinit { close(lock) }
+
+    private func checkSpace() throws {
+        var status = statvfs()
+        guard statvfs(path, &status) == 0 else { throw StartProblem("data_dir: \(FileProblem("measured", path))") }
+        let free = UInt64(status.f_bavail) * UInt64(status.f_frsize)
+        guard free >= Self.neededBytes else {
+            throw StartProblem("data_dir: only \(free) bytes are free under \(path); \(Self.neededBytes) are needed")
+        }
+    }
+
+    private static func make(_ path: String) throws {
+        let existing = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+        if existing >= 0 {
+            close(existing)
+            return
+        }
+        guard errno == ENOENT else { throw FileProblem("opened", path) }
+        var prefix = ""
+        for component in path.split(separator: "/") {
+            prefix += "/" + component
+            let isLast = prefix == path
+            if mkdir(prefix, isLast ? 0o700 : 0o755) != 0, errno != EEXIST { throw FileProblem("created", prefix) }
+        }
+    }
+}

@@ -1,0 +1,129 @@
+import API
+import Core
+import Logging
+import NIOCore
+
+/// How log lines look.
+package enum LogFormat: String, Sendable, CaseIterable {
+    /// For people: time, level, label, message, then `key=value`.
+    case text
+    /// For machines: one JSON object a line (RFC 8259): `time`, `level`, `label`, `message`, then the
+    /// metadata, each key a member.
+    case json
+
+    /// Members of every JSON line; metadata of the same name is written with an underscore before it.
+    private static let reserved: Set<String> = ["time", "level", "label", "message"]
+
+    /// One line, with its line feed. Nothing in the message or the metadata can begin another.
+    func line(
+        at time: Timestamp, level: Logger.Level, label: String, message: String, metadata: Logger.Metadata
+    ) -> ByteBuffer {
+        let sorted = metadata.sorted { $0.key < $1.key }
+        switch self {
+        case .text:
+            var out = ByteBuffer()
+            out.reserveCapacity(256)
+            out.writeString(time.iso8601Milliseconds)
+            out.writeString(" \(level.rawValue.uppercased()) ")
+            out.writeString(label + ": ")
+            out.writePrintable(message)
+            for (key, value) in sorted {
+                out.writeString(" ")
+                out.writePrintable(key)
+                out.writeString("=")
+                out.writeText(value)
+            }
+            out.writeString("\n")
+            return out
+        case .json:
+            var json = JSONWriter()
+            json.object { json in
+                json.member("time", time.iso8601Milliseconds)
+                json.member("level", level.rawValue)
+                json.member("label", label)
+                json.member("message", message)
+                for (key, value) in sorted {
+                    json.key(Self.reserved.contains(key) ? "_" + key : key)
+                    json.value(JSONValue(value))
+                }
+            }
+            var out = json.finish()
+            out.writeString("\n")
+            return out
+        }
+    }
+}
+
+extension Timestamp {
+    /// `YYYY-MM-DDTHH:MM:SS.mmmZ` (RFC 3339).
+    var iso8601Milliseconds: String { iso8601Microseconds.dropLast(4) + "Z" }
+}
+
+extension JSONValue {
+    fileprivate init(_ value: Logger.Metadata.Value) {
+        switch value {
+        case .string(let text): self = .string(text)
+        case .stringConvertible(let value): self = .string(value.description)
+        case .array(let values): self = .array(values.map(JSONValue.init))
+        case .dictionary(let members): self = .object(members.mapValues(JSONValue.init))
+        }
+    }
+}
+
+extension ByteBuffer {
+    /// A value as text: bare when it is one word, in double quotes otherwise.
+    fileprivate mutating func writeText(_ value: Logger.Metadata.Value) {
+        switch value {
+        case .string(let text): writeQuotedIfNeeded(text)
+        case .stringConvertible(let value): writeQuotedIfNeeded(value.description)
+        case .array(let values):
+            writeString("[")
+            for (index, value) in values.enumerated() {
+                if index > 0 { writeString(", ") }
+                writeText(value)
+            }
+            writeString("]")
+        case .dictionary(let members):
+            writeString("{")
+            for (index, member) in members.sorted(by: { $0.key < $1.key }).enumerated() {
+                if index > 0 { writeString(", ") }
+                writePrintable(member.key)
+                writeString(": ")
+                writeText(member.value)
+            }
+            writeString("}")
+        }
+    }
+
+    private mutating func writeQuotedIfNeeded(_ text: String) {
+        let isBare = !text.isEmpty && text.utf8.allSatisfy { $0 > 0x20 && $0 != UInt8(ascii: "\"") && $0 != 0x7f }
+        if isBare {
+            writePrintable(text)
+            return
+        }
+        writeString("\"")
+        for scalar in text.unicodeScalars {
+            if scalar == "\"" || scalar == "\\" { writeString("\\") }
+            writeScalar(scalar)
+        }
+        writeString("\"")
+    }
+
+    /// Control characters, which could start a line or drive a terminal, are written as `\u{…}`.
+    fileprivate mutating func writePrintable(_ text: String) {
+        if text.utf8.allSatisfy({ (0x20..<0x7f).contains($0) }) {
+            writeString(text)
+        } else {
+            for scalar in text.unicodeScalars { writeScalar(scalar) }
+        }
+    }
+
+    private mutating func writeScalar(_ scalar: Unicode.Scalar) {
+        switch scalar.properties.generalCategory {
+        case .control, .format, .lineSeparator, .paragraphSeparator:
+            writeString("\\u{" + String(scalar.value, radix: 16) + "}")
+        default:
+            writeString(String(Character(scalar)))
+        }
+    }
+}

@@ -1,0 +1,2 @@
+/// The program's version (semver.org).
+package let programVersion = "0.1.0"
