@@ -86,7 +86,7 @@ let package = Package(
             name: "UnitTests",
             dependencies: [
                 "API", "Blobs", "Core", "Persistence", "Remote", "Server", "Trust", asyncHTTPClient, httpTypes, logging,
-                metrics, nioCore, nioPosix,
+                metrics, nioCore, nioHTTP1, nioPosix,
             ],
             swiftSettings: ours),
         .testTarget(

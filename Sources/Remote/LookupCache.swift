@@ -69,6 +69,11 @@ package final class LookupCache<Value: Sendable>: Sendable {
     /// How many values are kept.
     package var count: Int { state.withLock { $0.entries.count } }
 
+    /// How many wait for a lookup of `key` that is under way.
+    package func waitingCount(for key: TokenKey) -> Int {
+        state.withLock { $0.flights[key] }?.waitingCount ?? 0
+    }
+
     /// The value for `key`: remembered, or from a lookup that is under way, or from `load`.
     /// - Throws: what the lookup throws; `CancellationError` when the calling task is cancelled
     ///   while it waits for another's lookup.
@@ -167,6 +172,8 @@ extension LookupCache {
             var outcome: Outcome = nil
         }
         private let progress = Mutex(Progress())
+
+        var waitingCount: Int { progress.withLock { $0.waiting.count } }
 
         func finish(_ outcome: Outcome) {
             let waiting = progress.withLock { progress in
