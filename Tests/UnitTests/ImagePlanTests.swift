@@ -45,7 +45,7 @@ import Testing
         }
     }
 
-    private static let queries: [(String, (inout ImageListQuery) -> Void)] = [
+    private static let queries: [(String, @Sendable (inout ImageListQuery) -> Void)] = [
         ("default", { _ in }),
         ("all", { $0.scope = .all }),
         ("public", { $0.scope = .only(.public) }),

@@ -1,3 +1,4 @@
+import Blobs
 import Core
 import Foundation
 import NIOCore

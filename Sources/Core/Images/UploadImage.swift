@@ -46,6 +46,8 @@ extension Images {
         let lease: BlobLease
         let isRaw: Bool
         let declaredSizeBytes: Int64?
+        /// What the quota was charged when the claim was made.
+        let reservedBytes: Int64
         /// The project whose quota the bytes count in: the image's owner.
         let owner: ProjectID?
     }
@@ -80,7 +82,7 @@ extension Images {
                 declaredSizeBytes, now, id)
             return Claim(
                 lease: lease, isRaw: image.diskFormat == "raw", declaredSizeBytes: declaredSizeBytes,
-                owner: image.owner)
+                reservedBytes: reserved, owner: image.owner)
         }
     }
 
@@ -197,7 +199,7 @@ extension Images {
         init(images: Images, claim: Claim) {
             self.images = images
             self.claim = claim
-            reservedBytes = claim.declaredSizeBytes ?? 0
+            reservedBytes = claim.reservedBytes
         }
 
         func admit(_ receivedBytes: Int64) async throws {

@@ -1,0 +1,87 @@
+import Core
+import Foundation
+import NIOHTTP1
+import NIOSSL
+import Server
+import Testing
+
+@Suite struct TLSTests {
+    /// A key and a self-signed certificate for 127.0.0.1, made by the openssl command.
+    private static func makeCertificate(in directory: String, name: String = "server") throws -> ServerSettings.TLSFiles {
+        let files = ServerSettings.TLSFiles(
+            certificate: "\(directory)/\(name).pem", key: "\(directory)/\(name)-key.pem")
+        let openssl = Process()
+        openssl.executableURL = URL(filePath: "/usr/bin/openssl")
+        openssl.arguments = [
+            "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-subj",
+            "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", files.key, "-out", files.certificate,
+        ]
+        openssl.standardError = FileHandle.nullDevice
+        try openssl.run()
+        openssl.waitUntilExit()
+        try #require(openssl.terminationStatus == 0)
+        return files
+    }
+
+    @Test func everythingWorksOverTLS() async throws {
+        let directory = try TestServer.makeDirectory()
+        defer { TestServer.remove(directory) }
+        let files = try Self.makeCertificate(in: directory)
+        try await TestServer.with { $0.tls = files } body: { server in
+            #expect(server.url.hasPrefix("https://127.0.0.1:"))
+            var trust = TLSConfiguration.makeClientConfiguration()
+            trust.trustRoots = .file(files.certificate)
+            #expect(try await server.call(.GET, "/healthcheck", tls: trust).text == "OK")
+            let clouds = CloudsFile(path: server.directory + "/clouds.yaml")
+            let token = try await TestServer.token(
+                from: server.url + "/identity", user: "demo", password: try #require(try clouds.password(of: "ambrotype")),
+                project: "demo", tls: trust)
+            let created = try await server.call(
+                .POST, "/image/v2/images", as: token, headers: [("Content-Type", "application/json")],
+                body: Array(#"{"disk_format": "raw", "container_format": "bare"}"#.utf8), tls: trust)
+            let id = try #require(created.json["id"]?.stringValue)
+            let data = (0..<200_000).map { UInt8(truncatingIfNeeded: $0 * 7) }
+            let upload = try await server.call(
+                .PUT, "/image/v2/images/\(id)/file", as: token, headers: [("Content-Type", "application/octet-stream")],
+                body: data, tls: trust)
+            #expect(upload.status == 204)
+            #expect(try await server.call(.GET, "/image/v2/images/\(id)/file", as: token, tls: trust).bytes == data)
+            // Links say https as well, and the clients are told what to check the certificate against.
+            #expect(try await server.call(.GET, "/image", tls: trust).text.contains("\"\(server.url)/image/v2/\""))
+            let text = try String(contentsOfFile: server.directory + "/clouds.yaml", encoding: .utf8)
+            #expect(text.contains("cacert: \"\(files.certificate)\""))
+        }
+    }
+
+    @Test func plainTextIsNotAnswered() async throws {
+        let directory = try TestServer.makeDirectory()
+        defer { TestServer.remove(directory) }
+        let files = try Self.makeCertificate(in: directory)
+        try await TestServer.with { $0.tls = files } body: { server in
+            await #expect(throws: (any Error).self) {
+                try await server.raw("GET /healthcheck HTTP/1.1\r\nHost: x\r\n\r\n")
+            }
+        }
+    }
+
+    @Test func wrongFilesAreNamed() async throws {
+        let directory = try TestServer.makeDirectory()
+        defer { TestServer.remove(directory) }
+        let files = try Self.makeCertificate(in: directory)
+        let other = try Self.makeCertificate(in: directory, name: "other")
+        let cases: [(ServerSettings.TLSFiles, String)] = [
+            (.init(certificate: "/does/not/exist", key: files.key), "tls.certificate: /does/not/exist"),
+            (.init(certificate: files.certificate, key: "/does/not/exist"), "tls.key: /does/not/exist"),
+            (.init(certificate: files.key, key: files.key), "tls.certificate: \(files.key)"),
+            (.init(certificate: files.certificate, key: files.certificate), "tls.key: \(files.certificate)"),
+            (.init(certificate: files.certificate, key: other.key), "is not the key of"),
+        ]
+        for (wrong, told) in cases {
+            await #expect {
+                try await TestServer.with { $0.tls = wrong } body: { _ in }
+            } throws: { error in
+                (error as? StartProblem)?.description.contains(told) == true
+            }
+        }
+    }
+}

@@ -1,0 +1,276 @@
+import Core
+import Foundation
+import Logging
+import Server
+import Testing
+import Trust
+
+@Suite struct ConfigurationTests {
+    /// Reads settings as `serve` does.
+    private static func settings(
+        file: String? = nil, environment: [String: String] = [:], commandLine: [String: String] = [:]
+    ) throws -> ServerSettings {
+        try ServerSettings(resolve(file: file, environment: environment, commandLine: commandLine))
+    }
+
+    private static func resolve(
+        file: String? = nil, environment: [String: String] = [:], commandLine: [String: String] = [:]
+    ) throws -> ResolvedSettings {
+        guard let file else {
+            return try SettingSources(environment: environment, commandLine: commandLine).resolve()
+        }
+        let path = NSTemporaryDirectory() + "ambrotype-\(UUID().uuidString).yaml"
+        try file.write(toFile: path, atomically: false, encoding: .utf8)
+        defer { unlink(path) }
+        return try SettingSources(file: path, environment: environment, commandLine: commandLine).resolve()
+    }
+
+    private static func problems(_ file: String?, _ environment: [String: String] = [:]) -> [String] {
+        do {
+            _ = try settings(file: file, environment: environment)
+            return []
+        } catch let error as ConfigurationError {
+            return error.problems
+        } catch {
+            return ["not a ConfigurationError: \(error)"]
+        }
+    }
+
+    struct Wrong: Sendable, CustomStringConvertible {
+        let text: String
+        /// Parts of the one problem that must be told.
+        let told: [String]
+        var environment: [String: String] = [:]
+        var description: String { text + environment.map { "\($0.key)=\($0.value)" }.joined() }
+
+        init(_ text: String, _ told: String...) {
+            self.text = text
+            self.told = told
+        }
+
+        init(_ name: String, _ value: String, in environment: Void = (), told: [String]) {
+            text = ""
+            self.told = told
+            self.environment = [name: value]
+        }
+    }
+
+    static let wrong: [Wrong] = [
+        Wrong("colour: blue", "colour", "no such setting"),
+        Wrong("image:\n  qouta:\n    count: 1", "image.qouta", "no such setting"),
+        Wrong("image:\n  quota:\n    counts: 1", "image.quota.counts", "did you mean image.quota.count?"),
+        Wrong("image: on", "image", "group of settings"),
+        Wrong("listen:\n  port: 80", "listen", "has a value"),
+        Wrong("listen: nowhere", "listen 'nowhere'", "HOST:PORT"),
+        Wrong("listen: 127.0.0.1:70000", "listen", "HOST:PORT"),
+        Wrong("listen: 127.0.0.1:-1", "listen", "HOST:PORT"),
+        Wrong("listen: '[127.0.0.1]:80'", "listen", "HOST:PORT"),
+        Wrong("listen: 'a b:80'", "listen", "HOST:PORT"),
+        Wrong("listen: ''", "listen", "HOST:PORT"),
+        Wrong("data_dir: ''", "data_dir", "empty"),
+        Wrong("data_dir: \"a\\nb\"", "data_dir", "control character"),
+        Wrong("shutdown_deadline_seconds: soon", "shutdown_deadline_seconds", "0 to 3600"),
+        Wrong("shutdown_deadline_seconds: -1", "shutdown_deadline_seconds '-1'", "out of range", "0 to 3600"),
+        Wrong("shutdown_deadline_seconds: [1]", "shutdown_deadline_seconds", "0 to 3600"),
+        Wrong("idle_timeout_seconds: 1.5", "idle_timeout_seconds", "5 to 3600"),
+        Wrong("idle_timeout_seconds: 99999999999999999999", "idle_timeout_seconds", "5 to 3600"),
+        Wrong("log:\n  level: loud", "log.level 'loud'", "trace, debug, info"),
+        Wrong("log:\n  format: xml", "log.format 'xml'", "auto, text, json"),
+        Wrong("metrics:\n  enabled: perhaps", "metrics.enabled", "true or false"),
+        Wrong("identity:\n  mode: ldap", "identity.mode 'ldap'", "embedded, keystone"),
+        Wrong("identity:\n  public_endpoint: ftp://x", "identity.public_endpoint", "http://"),
+        Wrong("identity:\n  public_endpoint: https://x/?q=1", "identity.public_endpoint", "http://"),
+        Wrong("identity:\n  token_lifetime_seconds: 1", "identity.token_lifetime_seconds", "60 to 604800"),
+        Wrong("keystone:\n  cache_seconds: 61", "keystone.cache_seconds '61'", "0 to 60"),
+        Wrong("image:\n  hash_algorithm: crc32", "image.hash_algorithm 'crc32'", "sha512"),
+        Wrong("image:\n  quota:\n    bytes: -2", "image.quota.bytes '-2'", "from -1"),
+        Wrong("image:\n  list_limit_max: 0", "image.list_limit_max '0'", "1 to 10000"),
+        Wrong("image:\n  upload_buffer_bytes: 1", "image.upload_buffer_bytes", "out of range"),
+        Wrong("image:\n  stores: local", "image.stores", "a list"),
+        Wrong("image:\n  stores: []", "image.stores", "a list"),
+        Wrong("image:\n  stores: ['local']", "image.stores 'local'", "NAME:DIRECTORY"),
+        Wrong("image:\n  stores: ['a/b:/x']", "image.stores 'a/b:/x'", "NAME:DIRECTORY"),
+        Wrong("image:\n  stores: ['a:/x', 'a:/y']", "image.stores", "two stores are called a"),
+        Wrong("image:\n  stores: ['a:/x', 'b:/x/']", "image.stores", "two stores are in /x"),
+        Wrong("image:\n  stores: ['a:/x']\n  default_store: b", "image.default_store 'b'", "allowed: a"),
+        Wrong("image:\n  schema_file: /does/not/exist", "image.schema_file", "No such file"),
+        Wrong("tls:\n  certificate: /c.pem", "tls.key", "missing"),
+        Wrong("tls:\n  key: /k.pem", "tls.certificate", "missing"),
+        Wrong("listen: 0.0.0.0:9292", "listen '0.0.0.0:9292'", "allow_insecure_listen"),
+        Wrong("identity:\n  listen: 192.0.2.1:5000", "identity.listen", "allow_insecure_listen"),
+        Wrong("image:\n  listen: 127.0.0.1:9292", "image.listen", "the same address"),
+        Wrong(
+            "identity: {mode: keystone, listen: '127.0.0.1:1'}\nkeystone: {auth_url: 'http://k', username: u, password: p}",
+            "identity.listen", "no Identity here"),
+        Wrong(
+            "identity: {mode: keystone}\nkeystone: {username: u, password: p}", "keystone.auth_url", "missing"),
+        Wrong(
+            "identity: {mode: keystone}\nkeystone: {auth_url: 'http://k', username: u}", "keystone.password", "missing"),
+        Wrong(
+            "identity: {mode: keystone}\nkeystone: {auth_url: 'http://k', username: u, password: p, password_file: /f}",
+            "keystone.password", "only one"),
+        Wrong(
+            "identity: {mode: keystone}\nkeystone: {auth_url: 'http://k', username: u, password_file: /does/not/exist}",
+            "keystone.password_file", "No such file"),
+        Wrong("- a\n- b", "NAME: VALUE"),
+        Wrong("listen: 127.0.0.1:1\nlisten: 127.0.0.1:2", "listen"),
+        Wrong("a: [", "line"),
+        Wrong("AMBROTYPE_COLOUR", "blue", told: ["AMBROTYPE_COLOUR", "no such setting"]),
+        Wrong("AMBROTYPE_LOG_LEVLE", "info", told: ["AMBROTYPE_LOG_LEVLE", "did you mean AMBROTYPE_LOG_LEVEL?"]),
+        Wrong(
+            "AMBROTYPE_IMAGE_QUOTA_COUNT", "many", told: ["image.quota.count", "AMBROTYPE_IMAGE_QUOTA_COUNT", "from -1"]),
+        Wrong("AMBROTYPE_METRICS_ENABLED", "perhaps", told: ["metrics.enabled", "true or false"]),
+        Wrong("AMBROTYPE_LISTEN", "", told: ["listen", "HOST:PORT"]),
+    ]
+
+    @Test(arguments: wrong)
+    func aWrongSettingIsRefusedByName(_ wrong: Wrong) throws {
+        let problems = Self.problems(wrong.text.isEmpty ? nil : wrong.text, wrong.environment)
+        try #require(problems.count == 1, "\(problems)")
+        for part in wrong.told { #expect(problems[0].contains(part), "\(problems[0])") }
+    }
+
+    @Test func everythingWrongIsToldAtOnce() {
+        let problems = Self.problems("colour: blue\nlisten: x\nimage: {list_limit_max: 0}", ["AMBROTYPE_X": "1"])
+        #expect(problems.count == 4)
+    }
+
+    @Test func aSecretIsNeverShown() throws {
+        let secret = "hush-hush"
+        let file = "identity: {mode: keystone}\nkeystone: {auth_url: 'http://k', username: u, password: \(secret)}"
+        let report = try Self.resolve(file: file).report()
+        #expect(report.contains("<set>"))
+        #expect(!report.contains(secret))
+        // Also not when the file is wrong where it stands.
+        for broken in [
+            "keystone: {password: \"\(secret)\\u0001\"}", "keystone: {password: \(secret): x: [}",
+            "keystone:\n  password: \(secret)\n bad", "keystone: {password: [\(secret)]}",
+            "keystone: {password: {\(secret): 1}}",
+        ] {
+            let problems = Self.problems(broken)
+            #expect(!problems.isEmpty)
+            #expect(!problems.joined().contains(secret + " "), "\(problems)")
+        }
+        #expect(!Self.problems(nil, ["AMBROTYPE_KEYSTONE_PASSWORD": secret + "\u{1}"]).joined().contains(secret))
+    }
+
+    @Test func theStrongestSourceWins() throws {
+        let file = "log: {level: debug}\nidle_timeout_seconds: 20\nlisten: 127.0.0.1:1\nshutdown_deadline_seconds: 3"
+        let environment = ["AMBROTYPE_LISTEN": "127.0.0.1:2", "AMBROTYPE_IDLE_TIMEOUT_SECONDS": "30", "HOME": "/"]
+        let resolved = try Self.resolve(file: file, environment: environment, commandLine: ["listen": "127.0.0.1:3"])
+        #expect(resolved[.listen]?.value == .text("127.0.0.1:3"))
+        #expect(resolved[.listen]?.origin == .commandLine)
+        #expect(resolved[.idleTimeout]?.value == .integer(30))
+        #expect(resolved[.idleTimeout]?.origin == .environment("AMBROTYPE_IDLE_TIMEOUT_SECONDS"))
+        #expect(resolved[.logLevel]?.value == .text("debug"))
+        #expect(resolved[.identityRegion]?.origin == .default)
+        let report = resolved.report().split(separator: "\n")
+        #expect(report.count == Setting.all.count)
+        #expect(report.contains { $0.hasPrefix("listen ") && $0.hasSuffix("command line") })
+    }
+
+    @Test func everySettingCanBeGiven() throws {
+        let file = """
+            data_dir: /d
+            listen: '[::1]:0'
+            tls: {certificate: c.pem, key: /k.pem}
+            log: {level: warning, format: text}
+            metrics: {enabled: no}
+            identity: {region: North, token_lifetime_seconds: 120, public_endpoint: 'https://id.example/'}
+            image:
+              stores: ['fast:/fast', 'slow:/slow']
+              default_store: slow
+              hash_algorithm: sha256
+              quota: {count: 3, bytes: 4, uploading: 5, properties: 6, tags: 7, members: 8}
+              size_cap_bytes: 9
+              list_limit_max: 10
+              lease_seconds: 11
+              listen: 0.0.0.0:9393
+            """
+        let settings = try Self.settings(file: file)
+        #expect(settings.dataDirectory == "/d")
+        #expect(settings.listen == ListenAddress(host: "::1", port: 0))
+        #expect(settings.tls?.certificate == FileManager.default.currentDirectoryPath + "/c.pem")
+        #expect(settings.tls?.key == "/k.pem")
+        #expect(settings.logLevel == .warning)
+        #expect(settings.logFormat == .text)
+        #expect(!settings.hasMetrics)
+        #expect(settings.region == "North")
+        let image = try #require(settings.image)
+        #expect(image.stores.map(\.id) == ["fast", "slow"])
+        #expect(image.settings.defaultStore == "slow")
+        #expect(image.settings.hashAlgorithm == .sha256)
+        #expect(image.settings.imageCountQuota == 3)
+        #expect(image.settings.imageBytesQuota == 4)
+        #expect(image.settings.uploadingCountQuota == 5)
+        #expect(image.settings.propertyQuota == 6)
+        #expect(image.settings.tagQuota == 7)
+        #expect(image.settings.memberQuota == 8)
+        #expect(image.settings.sizeCapBytes == 9)
+        #expect(image.settings.listLimitMax == 10)
+        #expect(image.settings.listLimitDefault == 10)
+        #expect(image.settings.leaseSeconds == 11)
+        #expect(image.listen?.port == 9393)
+    }
+
+    @Test func withoutAnythingItIsAWholeCloud() throws {
+        let settings = try Self.settings()
+        #expect(settings.listen == ListenAddress(host: "127.0.0.1", port: 9292))
+        #expect(settings.image?.stores == [.local(under: "/var/lib/ambrotype")])
+        guard case .embedded = settings.identity else {
+            Issue.record("Identity is not embedded")
+            return
+        }
+    }
+
+    @Test(arguments: ["", "# nothing but a comment\n", "---\n", "image:\n", "{}"])
+    func anEmptyFileChangesNothing(_ file: String) throws {
+        let settings = try Self.settings(file: file)
+        #expect(settings.image != nil)
+    }
+
+    @Test func anInsecureListenerCanBeAllowed() throws {
+        for more in ["allow_insecure_listen: true", "tls: {certificate: /c, key: /k}"] {
+            #expect(try Self.settings(file: "listen: 0.0.0.0:9292\n" + more).listen.isWildcard)
+        }
+    }
+
+    @Test func aMissingFileIsNamed() {
+        let sources = SettingSources(file: "/does/not/exist.yaml")
+        #expect(throws: ConfigurationError(["/does/not/exist.yaml cannot be opened: No such file or directory"])) {
+            try sources.resolve()
+        }
+    }
+
+    @Test func theTableIsSound() {
+        let keys = Setting.all.map(\.key)
+        #expect(Set(keys).count == keys.count)
+        #expect(keys.count <= 40)
+        #expect(Set(Setting.all.map(\.environmentName)).count == keys.count)
+        for setting in Setting.all {
+            #expect(setting.summary.hasSuffix("."), "\(setting.key)")
+            #expect(setting.key.allSatisfy { $0.isLowercase || $0 == "_" || $0 == "." }, "\(setting.key)")
+            // A name is a value or a group, never both.
+            #expect(!keys.contains { $0.hasPrefix(setting.key + ".") }, "\(setting.key)")
+        }
+        #expect(ResolvedSettings.markdownTable().split(separator: "\n").count == keys.count + 2)
+    }
+
+    /// The commented sample names every setting there is, with its default.
+    @Test func theSampleFileIsComplete() throws {
+        let path = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+            .deletingLastPathComponent().appending(path: "etc/ambrotype.yaml")
+        let sample = try String(contentsOf: path, encoding: .utf8)
+        // A line of prose has one space behind its "#", a setting none or more.
+        let uncommented = sample.split(separator: "\n", omittingEmptySubsequences: false)
+            .map { $0.hasPrefix("#") && (!$0.hasPrefix("# ") || $0.hasPrefix("#  ")) ? String($0.dropFirst()) : String($0) }
+            .joined(separator: "\n")
+        let resolved = try Self.resolve(file: uncommented)
+        for setting in Setting.all {
+            let entry = try #require(resolved[setting], "\(setting.key) is missing")
+            if case .file = entry.origin {} else { Issue.record("\(setting.key) is missing") }
+            if let value = setting.defaultValue { #expect(entry.value == value, "\(setting.key)") }
+        }
+        #expect(throws: Never.self) { try Self.settings(file: sample) }
+    }
+}
