@@ -145,6 +145,7 @@ extension Application {
         let places = places
         let listeners = Listeners(
             addresses: places.map(\.address), tls: tls, idleTimeoutSeconds: settings.idleTimeoutSeconds,
+            connectionLimit: DescriptorLimit.connections(listeners: places.count),
             eventLoopGroup: process.eventLoopGroup, logger: logger,
             onBound: { bound in try await self.dispatchers(places.map(\.role), bound) },
             onReady: onReady)

@@ -24,6 +24,8 @@ struct Listeners: Service {
     let addresses: [ListenAddress]
     let tls: TLSConfiguration?
     let idleTimeoutSeconds: Int
+    /// Connections each may have at once; the next ones wait in the socket's queue.
+    let connectionLimit: Int
     let eventLoopGroup: any EventLoopGroup
     let logger: Logger
     /// Called once, when all are bound, in the order of `addresses`. Returns who answers on each, and
@@ -96,7 +98,9 @@ struct Listeners: Service {
     ) async throws {
         let server = HummingbirdCore.Server(
             childChannelSetup: setup,
-            configuration: .init(address: .hostname(address.host, port: address.port), backlog: 1024),
+            configuration: .init(
+                address: .hostname(address.host, port: address.port), backlog: 1024,
+                availableConnectionsDelegate: MaximumAvailableConnections(connectionLimit, logger: logger)),
             onServerRunning: { channel in
                 onBound(channel)
                 await gate.wait()

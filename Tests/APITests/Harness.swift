@@ -14,8 +14,8 @@
 // - `.server { $0.image?.settings.imageCountQuota = 3 }` starts it with other settings.
 // - `TestServer.with { … } body: { server in … }` does the same within one test; given a directory,
 //   what is in it survives, for tests of restarts.
-// - `server.admin`, `server.demo`, `server.other`: tokens. `call` is an HTTP client; `raw` sends bytes as they
-//   are; `connect` keeps the connection, for requests that stop half-way.
+// - `server.admin` and `server.demo` are tokens. `call` is an HTTP client; `raw` sends bytes as they are;
+//   `connect` keeps the connection, for requests that stop half-way.
 // - `server.log` has what the server logged.
 
 import Blobs
@@ -58,6 +58,7 @@ extension TestServer {
     /// - Parameters:
     ///   - directory: the data directory; without it, a new one that is removed afterwards.
     ///   - change: what differs from a server with default settings and cheap password hashes.
+    @discardableResult
     static func with<T: Sendable>(
         directory: String? = nil, _ change: @Sendable (inout ServerSettings) -> Void = { _ in },
         body: @Sendable (TestServer) async throws -> T
@@ -102,13 +103,13 @@ extension TestServer {
         self.directory = directory
         self.log = log
         self.stop = stop
-        guard let identity = urls.identity, urls.main.hasPrefix("http:") else {
-            // Nobody to ask for tokens, or only over TLS: the test does that itself.
+        let clouds = CloudsFile(path: directory + "/clouds.yaml")
+        guard let identity = urls.identity, urls.main.hasPrefix("http:"), clouds.isThere else {
+            // Nobody to ask for tokens, nothing to ask with, or only over TLS: that is the test's business.
             admin = ""
             demo = ""
             return
         }
-        let clouds = CloudsFile(path: directory + "/clouds.yaml")
         func token(_ cloud: String, _ name: String) async throws -> String {
             guard let password = try clouds.password(of: cloud) else {
                 throw TestFailure("clouds.yaml has no password for \(cloud)")

@@ -1,6 +1,7 @@
 import Core
 import Foundation
 import NIOHTTP1
+import Persistence
 import Server
 import Testing
 
@@ -185,13 +186,15 @@ import Testing
         let directory = try TestServer.makeDirectory()
         defer { TestServer.remove(directory) }
         try await TestServer.with(directory: directory) { _ in }
-        // A header that is no SQLite database: what a program of the far future might write.
-        try Data("not a database at all, but long enough to be looked at".utf8)
-            .write(to: URL(filePath: directory + "/ambrotype.db"))
+        let database = try SQLiteDatabase(path: directory + "/ambrotype.db")
+        try await database.write { db in
+            _ = try db.execute("INSERT INTO schema_migrations (version, name, applied_at) VALUES (9999, 'later', 0)")
+        }
         await #expect {
             try await TestServer.with(directory: directory) { _ in }
         } throws: { error in
-            (error as? StartProblem)?.description.contains("ambrotype.db") == true
+            let text = (error as? StartProblem)?.description ?? ""
+            return text.contains("ambrotype.db") && text.contains("schema version 9999")
         }
     }
 

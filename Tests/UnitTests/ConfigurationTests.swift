@@ -169,6 +169,10 @@ import Trust
         #expect(report.contains { $0.hasPrefix("listen ") && $0.hasSuffix("command line") })
     }
 
+    @Test func aMistakeDoesNotHideBehindAStrongerSource() {
+        #expect(Self.problems("log: {level: loud}", ["AMBROTYPE_LOG_LEVEL": "info"]).count == 1)
+    }
+
     @Test func everySettingCanBeGiven() throws {
         let file = """
             data_dir: /d

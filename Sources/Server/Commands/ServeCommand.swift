@@ -1,6 +1,7 @@
 import ArgumentParser
 import Blobs
 import Core
+import Dispatch
 import Glibc
 import Logging
 import Metrics
@@ -35,12 +36,14 @@ struct ServeCommand: AsyncParsableCommand {
         umask(0o077)
         // Writing to a connection that went away is an error to handle, not a signal to die of.
         signal(SIGPIPE, SIG_IGN)
+        DescriptorLimit.raise()
         try await Failure.reported {
             let settings = try ServerSettings(try options.resolve(listen: listen))
             let signals = await UnixSignalsSequence(trapping: [.sigterm, .sigint])
             let application = try await Application(settings, in: Self.process(settings))
             let group = application.serviceGroup { urls in StandardOutput.say("ready " + urls.main) }
-            try await Self.run(group, until: signals, Logger(label: "ambrotype"))
+            try await Self.run(
+                group, until: signals, deadlineSeconds: settings.shutdownDeadlineSeconds, Logger(label: "ambrotype"))
         }
     }
 
@@ -58,19 +61,29 @@ struct ServeCommand: AsyncParsableCommand {
             metrics: metrics)
     }
 
-    /// Runs the server to its end: the first signal asks it to stop, the second ends the process.
-    private static func run(_ group: ServiceGroup, until signals: UnixSignalsSequence, _ logger: Logger) async throws {
+    /// How long after the deadline requests that were cut off have to end.
+    private static let graceSeconds = 10
+
+    /// Runs the server to its end: the first signal asks it to stop, the second ends the process. So
+    /// does a request that does not even end when it is cut off: nothing is lost by that, for whatever
+    /// was under way is undone by the next start.
+    private static func run(
+        _ group: ServiceGroup, until signals: UnixSignalsSequence, deadlineSeconds: Int, _ logger: Logger
+    ) async throws {
         try await withThrowingTaskGroup(of: Void.self) { tasks in
             tasks.addTask {
                 var isStopping = false
                 for await signal in signals {
                     if isStopping {
                         logger.warning("second signal: ending at once", metadata: ["signal": "\(signal)"])
-                        // Nothing is lost: whatever was under way is undone by the next start.
                         _exit(128 + signal.rawValue)
                     }
                     isStopping = true
                     logger.notice("stopping: running requests may finish", metadata: ["signal": "\(signal)"])
+                    DispatchQueue.global().asyncAfter(deadline: .now() + .seconds(deadlineSeconds + graceSeconds)) {
+                        logger.critical("the server does not stop; ending at once")
+                        _exit(1)
+                    }
                     await group.triggerGracefulShutdown()
                 }
             }

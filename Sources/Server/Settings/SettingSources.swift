@@ -23,22 +23,17 @@ package struct SettingSources: Sendable {
         if let file { layers.append(try Self.fileLayer(file, &problems)) }
         var values: [String: ResolvedSettings.Entry] = [:]
         for setting in Setting.all {
+            var strongest: ResolvedSettings.Entry?
             for layer in layers {
-                let entry: ResolvedSettings.Entry?
+                // A weaker source's value is read as well: a mistake must not hide until it counts.
                 do {
-                    entry = try layer.value(of: setting)
+                    let entry = try layer.value(of: setting)
+                    strongest = strongest ?? entry
                 } catch let problem as ValueProblem {
                     problems.append(problem.description)
-                    entry = nil
-                }
-                if let entry {
-                    values[setting.key] = entry
-                    break
                 }
             }
-            if values[setting.key] == nil, let value = setting.defaultValue {
-                values[setting.key] = .init(value: value, origin: .default)
-            }
+            values[setting.key] = strongest ?? setting.defaultValue.map { .init(value: $0, origin: .default) }
         }
         guard problems.isEmpty else { throw ConfigurationError(problems) }
         return ResolvedSettings(values: values)
