@@ -87,15 +87,16 @@ def verdicts(stream: bytes) -> dict[str, tuple[str, str]]:
     found: dict[str, tuple[str, str]] = {}
 
     def note(test: dict) -> None:
-        details = {name: content.as_text() for name, content in test["details"].items()
+        name = test["id"].split("[")[0]  # after it come tempest's own id and tags
+        details = {key: content.as_text() for key, content in test["details"].items()
                    if content.content_type.type == "text"}
         if test["status"] in ("success", "xfail"):
-            found.setdefault(test["id"], ("pass", ""))
+            found.setdefault(name, ("pass", ""))
         elif test["status"] == "skip":
-            found[test["id"]] = ("skip", details.get("reason", "").strip())
+            found[name] = ("skip", details.get("reason", "").strip())
         else:
-            why = next((text for name, text in details.items() if name.startswith("traceback")), "")
-            found[test["id"]] = ("fail", "\n".join(why.strip().splitlines()[-6:]))
+            why = next((text for key, text in details.items() if key.startswith("traceback")), "")
+            found[name] = ("fail", "\n".join(why.strip().splitlines()[-6:]))
 
     result = testtools.StreamToDict(note)
     result.startTestRun()

@@ -45,10 +45,12 @@ class Server:
         command = [str(BINARY), "serve", "--data-dir", str(self.data_dir), "--listen", self.listen]
         if self.config:
             command += ["--config", str(self.config)]
-        self._said = []
+        assert self.process is None or self.process.poll() is not None, "it runs already"
+        self._said, self.url = [], ""
+        environment = {"AMBROTYPE_LOG_FORMAT": "text"} | os.environ  # for the people who read of a failure
         with open(self.log, "ab") as log:
             # A session of its own: a Ctrl-C for pytest must not reach the server first.
-            self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True,
+            self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=environment,
                                             start_new_session=True)
         ready = threading.Event()
         threading.Thread(target=self._read, args=(self.process, ready), daemon=True).start()
@@ -69,7 +71,6 @@ class Server:
 
     def restart(self) -> "Server":
         """Starts it again on the same data and the same port, so that clients need no new address."""
-        assert self.process is None or self.process.poll() is not None, "still running"
         self.listen = self.url.removeprefix("http://")
         return self.start()
 
@@ -104,7 +105,7 @@ class Server:
     def pid(self) -> int:
         return self.process.pid
 
-    def tail(self, lines: int = 40) -> str:
+    def tail(self, lines: int = 20) -> str:
         """The last it said, on both streams."""
         try:
             log = self.log.read_text(errors="replace").splitlines()[-lines:]

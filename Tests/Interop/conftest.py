@@ -129,7 +129,7 @@ def server(scratch):
     data_dir = scratch / "shared"
     data_dir.mkdir()
     server = prepared(data_dir, keystone_settings() if KEYSTONE_URL else None)
-    with server.start():
+    with server:
         yield server
     servers.remove(server)
 

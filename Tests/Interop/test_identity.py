@@ -165,6 +165,15 @@ def test_application_credentials_act_for_their_user_until_deleted(demo, site):
     assert "401" in robot.openstack_fails("image", "list")
 
 
+def test_an_application_credential_without_options_has_its_users_roles(demo, site):
+    made = application_credential(demo, unique("plain"))
+    entry = {"auth_type": "v3applicationcredential", "auth": {
+        "auth_url": demo.entry["auth"]["auth_url"], "application_credential_id": made["id"],
+        "application_credential_secret": made["secret"]}}
+    plain = site.cloud(unique("plain"), demo.entry | entry)
+    assert plain.openstack("image", "create", unique("by-plain"))["owner"] == demo.project_id
+
+
 def test_an_application_credential_keeps_to_its_access_rules(demo, site):
     rules = '[{"service": "image", "method": "GET", "path": "/v2/images"}]'
     made = application_credential(demo, "--role", "member", "--access-rules", rules, unique("narrow"))

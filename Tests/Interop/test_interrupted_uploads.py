@@ -228,7 +228,7 @@ def test_a_disk_filled_by_others_during_the_upload(start, small_disk):
     upload = api.begin_upload(image, None).send(data.blocks(0, 10 * MIB))
     eventually(lambda: api.show(image)["status"] == "saving", 10)
     other = small_disk / "somebody-elses"
-    with open(other, "wb") as file:
+    with open(other, "wb", buffering=0) as file:
         try:
             for block in Pattern(200 * MIB, seed=9).blocks():
                 file.write(block)

@@ -85,7 +85,7 @@ def test_a_service_has_an_address_of_its_own(start):
 
 @pytest.mark.parametrize("settings, named", [
     ({"image": {"colour": "blue"}}, "image.colour"),
-    ({"listen": "nowhere"}, "listen"),
+    ({"image": {"listen": "nowhere"}}, "image.listen"),
     ({"image": {"hash_algorithm": "crc32"}}, "image.hash_algorithm"),
     ({"idle_timeout_seconds": "soon"}, "idle_timeout_seconds"),
     ({"identity": {"mode": "keystone"}}, "keystone.auth_url"),
