@@ -329,9 +329,9 @@ struct BadRequest: Sendable, CustomStringConvertible {
             ("PATCH", "/v2/images/{queued}/file"), ("PUT", "/v2/images/{queued}/members"),
             ("PATCH", "/v2/images/{queued}/members/x"), ("POST", "/v2/images/{queued}/tags/a"),
             ("GET", "/v2/images/{queued}/tags/a"), ("GET", "/v2/images/{queued}/actions/deactivate"),
-            ("POST", "/v2/schemas/image"), ("DELETE", "/v2/info/import"), ("BREW", "/v2/images"),
+            ("POST", "/v2/schemas/image"), ("DELETE", "/v2/info/import"), ("PROPFIND", "/v2/images"),
         ].map { BadRequest("method", $0.0, $0.1, 405) } + [
-            BadRequest("unknown verb, unknown route", "BREW", "/v2/coffee", 501),
+            BadRequest("unknown verb, unknown route", "PROPFIND", "/v2/coffee", 501),
             BadRequest("unknown route", "GET", "/v2/coffee", 404),
             BadRequest("unknown route below an image", "GET", "/v2/images/{queued}/coffee", 404),
             BadRequest("an empty id", "GET", "/v2/images/", 404),
