@@ -148,7 +148,8 @@ final class Layout: Sendable {
         }
         guard found.readableBytesView.elementsEqual(marker.utf8) else {
             throw BlobError(
-                code: .unavailable, operation: "check store", cause: "\(directory) belongs to a store other than \(store)")
+                code: .unavailable, operation: "check store",
+                cause: "\(directory) belongs to a store other than \(store)")
         }
     }
 

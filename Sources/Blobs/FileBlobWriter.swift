@@ -88,7 +88,8 @@ final class FileBlobWriter: BlobWriter {
         let free = try layout.space().freeBytes
         guard free >= reserveBytes else {
             throw BlobError(
-                code: .full, operation: "write blob", cause: "\(free) bytes are free, \(reserveBytes) are kept in reserve")
+                code: .full, operation: "write blob",
+                cause: "\(free) bytes are free, \(reserveBytes) are kept in reserve")
         }
     }
 

@@ -38,8 +38,9 @@ package final class KeystoneAuthenticator: Authenticator {
         guard let token, !token.isEmpty else { throw ServiceError.unauthorized("A token is needed: X-Auth-Token.") }
         // First, because it may let an expired user token pass. One that is sent has to be good.
         let service = try await validatedServiceToken(serviceToken)
-        let user = try await validated(token, allowExpired: service?.isTrusted ?? false)
-        if let rules = user.accessRules, !(service?.isTrusted ?? false), !rules.contains(where: { $0.covers(request) }) {
+        let isVouchedFor = service?.isTrusted ?? false
+        let user = try await validated(token, allowExpired: isVouchedFor)
+        if !isVouchedFor, let rules = user.accessRules, !rules.contains(where: { $0.covers(request) }) {
             throw ServiceError.unauthorized("The access rules of the application credential do not cover this request.")
         }
         return Caller(

@@ -542,12 +542,13 @@ extension SQLDatabase {
     private func fillDisk(_ directory: String) async throws {
         let database = try SQLiteDatabase(path: directory + "/test.db")
         _ = try await database.write { try $0.execute("CREATE TABLE t (b BYTEA)") }
+        let (tooMuch, little) = ([UInt8](repeating: 1, count: 20 << 20), [UInt8](repeating: 1, count: 100))
         await expectSQLError(.full) {
-            _ = try await database.write { try $0.execute("INSERT INTO t VALUES ($1)", [UInt8](repeating: 1, count: 20 << 20)) }
+            _ = try await database.write { try $0.execute("INSERT INTO t VALUES ($1)", tooMuch) }
         }
         let count = try await database.read { try $0.first("SELECT COUNT(*) FROM t") { try $0.get(0, as: Int.self) } }
         #expect(count == 0)
-        let changed = try await database.write { try $0.execute("INSERT INTO t VALUES ($1)", [UInt8](repeating: 1, count: 100)) }
+        let changed = try await database.write { try $0.execute("INSERT INTO t VALUES ($1)", little) }
         #expect(changed == 1)
     }
 }

@@ -10,16 +10,18 @@ import Testing
 @Suite struct KeystoneAuthenticatorTests {
     private let clock = HastyClock()
 
+    /// `PORT` stands for the port that the test's Keystone gets.
+    private var settings: KeystoneSettings {
+        KeystoneSettings(authURL: "http://127.0.0.1:PORT/v3", username: "glance", password: "s\"ecret")
+    }
+
     private func withKeystone(
-        timeoutSeconds: Int64 = 10, adjusting adjust: (inout KeystoneSettings) -> Void = { _ in },
-        _ body: (KeystoneFake, KeystoneAuthenticator) async throws -> Void
+        _ settings: KeystoneSettings? = nil, _ body: (KeystoneFake, KeystoneAuthenticator) async throws -> Void
     ) async throws {
         let keystone = KeystoneFake(clock: clock)
         let port = try await keystone.start()
-        var settings = KeystoneSettings(
-            authURL: "http://127.0.0.1:\(port)/v3", username: "glance", password: "s\"ecret")
-        settings.timeoutSeconds = timeoutSeconds
-        adjust(&settings)
+        var settings = settings ?? self.settings
+        settings.authURL = settings.authURL.replacing("PORT", with: "\(port)")
         let authenticator = KeystoneAuthenticator(settings, clock: clock)
         do {
             try await body(keystone, authenticator)
@@ -123,18 +125,22 @@ import Testing
 
     @Test(arguments: ["", "/", "/v3", "/v3/"])
     func authURLMayEndInEitherWay(_ end: String) async throws {
-        try await withKeystone(adjusting: { $0.authURL = $0.authURL.replacing("/v3", with: end) }) {
-            keystone, authenticator in
+        var settings = settings
+        settings.authURL = settings.authURL.replacing("/v3", with: end)
+        try await withKeystone(settings) { keystone, authenticator in
             keystone.issue("t")
             _ = try await authenticator.authenticate(token: "t", serviceToken: nil, for: request())
         }
     }
 
     @Test func challengeNamesKeystone() async throws {
-        try await withKeystone(adjusting: { $0.authURL = "http://k:5000/v3" }) { _, authenticator in
+        var settings = settings
+        settings.authURL = "http://k:5000/v3"
+        try await withKeystone(settings) { _, authenticator in
             #expect(authenticator.challenge == "Keystone uri=\"http://k:5000/v3\"")
         }
-        try await withKeystone(adjusting: { $0.publicURL = "https://id.example" }) { _, authenticator in
+        settings.publicURL = "https://id.example"
+        try await withKeystone(settings) { _, authenticator in
             #expect(authenticator.challenge == "Keystone uri=\"https://id.example\"")
         }
     }
@@ -271,7 +277,9 @@ import Testing
     }
 
     @Test func wrongCredentialsOfOurOwnMeanUnavailable() async throws {
-        try await withKeystone(adjusting: { $0.password = "my-wrong-password" }) { keystone, authenticator in
+        var settings = settings
+        settings.password = "my-wrong-password"
+        try await withKeystone(settings) { keystone, authenticator in
             keystone.issue("t")
             let told = await expectUnavailable(.refused) {
                 try await authenticator.authenticate(token: "t", serviceToken: nil, for: request())
@@ -319,7 +327,9 @@ import Testing
     }
 
     @Test func silenceMeansUnavailableAndIsNotAskedForAgain() async throws {
-        try await withKeystone(timeoutSeconds: 1) { keystone, authenticator in
+        var settings = settings
+        settings.timeoutSeconds = 1
+        try await withKeystone(settings) { keystone, authenticator in
             keystone.issue("t")
             keystone.intercept { $0.isValidation ? .init(status: 0) : nil }
             await expectUnavailable(.unreachable) {
@@ -407,7 +417,9 @@ import Testing
     }
 
     @Test func serviceTokenWithoutARolePermitsNothingWhereNoneIsRequired() async throws {
-        try await withKeystone(adjusting: { $0.serviceTokenRolesRequired = false }) { keystone, authenticator in
+        var settings = settings
+        settings.serviceTokenRolesRequired = false
+        try await withKeystone(settings) { keystone, authenticator in
             keystone.issue("t")
             keystone.issue("old", isExpired: true)
             keystone.issue("s", roles: ["member"])

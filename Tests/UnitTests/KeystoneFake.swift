@@ -144,7 +144,8 @@ final class KeystoneFake: Sendable {
     }
 
     private func logIn(_ request: Request) -> Answer {
-        guard request.body.contains("\"name\": \"glance\""), request.body.contains("\"password\": \"s\\\"ecret\"") else {
+        let credentials = ["\"name\": \"glance\"", "\"password\": \"s\\\"ecret\""]
+        guard credentials.allSatisfy(request.body.contains) else {
             return Answer(status: 401, body: "{\"error\": {\"code\": 401}}")
         }
         let (token, seconds) = state.withLock { state in
@@ -203,7 +204,8 @@ final class KeystoneFake: Sendable {
                     let head = HTTPResponseHead(
                         version: .http1_1, status: HTTPResponseStatus(statusCode: answer.status), headers: headers)
                     channel.write(HTTPServerResponsePart.head(head), promise: nil)
-                    channel.write(HTTPServerResponsePart.body(.byteBuffer(ByteBuffer(string: answer.body))), promise: nil)
+                    let body = ByteBuffer(string: answer.body)
+                    channel.write(HTTPServerResponsePart.body(.byteBuffer(body)), promise: nil)
                     channel.writeAndFlush(HTTPServerResponsePart.end(nil), promise: nil)
                 }
             }
