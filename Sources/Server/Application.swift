@@ -183,7 +183,10 @@ extension Application {
         }
         if let images {
             services.append(
-                (.image, "/image", ImageAPI(images: images, authenticator: authenticator), settings.image?.publicEndpoint))
+                (
+                    .image, "/image", ImageAPI(images: images, authenticator: authenticator),
+                    settings.image?.publicEndpoint
+                ))
         }
         let routes = ListenerRoutes(
             database: database, disableSwitch: directory.disableSwitch,
@@ -254,7 +257,7 @@ extension Application {
     private func refresh(_ clouds: CloudsFile, at place: CloudsFile.Place) {
         guard clouds.isThere else {
             logger.notice(
-                "clouds.yaml is missing and passwords cannot be read back; ambrotype identity set-password sets new ones",
+                "clouds.yaml is missing; ambrotype identity set-password makes it again, with new passwords",
                 metadata: ["data_dir": "\(directory.path)"])
             return
         }

@@ -40,7 +40,9 @@ package final class DataDirectory: Sendable {
         guard flock(descriptor, LOCK_EX | LOCK_NB) == 0 else {
             let code = errno
             close(descriptor)
-            guard code == EWOULDBLOCK else { throw StartProblem("data_dir: \(FileProblem("locked", path, code: code))") }
+            guard code == EWOULDBLOCK else {
+                throw StartProblem("data_dir: \(FileProblem("locked", path, code: code))")
+            }
             let owner = SmallFile.text(lockPath)?.split(whereSeparator: \.isNewline).first
             throw StartProblem(
                 "data_dir: \(path) is in use by another ambrotype server" + (owner.map { " (process \($0))" } ?? ""))

@@ -36,14 +36,16 @@ struct ListenerRoutes: Sendable {
             .json(.ok) { json in
                 json.object { json in
                     json.member("version", programVersion)
-                    json.member("services", array: { json in
-                        for mount in mounts {
-                            json.object { json in
-                                json.member("type", mount.service.type)
-                                json.member("url", mount.publicEndpoint ?? exchange.baseURL + mount.prefix)
+                    json.member(
+                        "services",
+                        array: { json in
+                            for mount in mounts {
+                                json.object { json in
+                                    json.member("type", mount.service.type)
+                                    json.member("url", mount.publicEndpoint ?? exchange.baseURL + mount.prefix)
+                                }
                             }
-                        }
-                    })
+                        })
                 }
             }
         }

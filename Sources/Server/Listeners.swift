@@ -89,7 +89,8 @@ struct Listeners: Service {
                 try await serve(connection, address, gate, onBound)
             }
         } catch let error as IOError {
-            throw StartProblem("listen: \(address) cannot be listened on: \(String(cString: strerror(error.errnoCode)))")
+            let reason = String(cString: strerror(error.errnoCode))
+            throw StartProblem("listen: \(address) cannot be listened on: \(reason)")
         }
     }
 

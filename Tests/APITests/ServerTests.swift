@@ -221,7 +221,9 @@ import Testing
     }
 
     @Test func withoutImagesItIsAnIdentity() async throws {
-        try await TestServer.with { $0.image = nil } body: { server in
+        try await TestServer.with {
+            $0.image = nil
+        } body: { server in
             #expect(server.urls.image == nil)
             let answer = try await server.call(.GET, "/image/v2/images", as: server.demo)
             #expect(answer.status == 404)
@@ -229,7 +231,9 @@ import Testing
     }
 
     @Test func withoutMetricsThereIsNoPageOfThem() async throws {
-        try await TestServer.with { $0.hasMetrics = false } body: { server in
+        try await TestServer.with {
+            $0.hasMetrics = false
+        } body: { server in
             let page = try await server.call(.GET, "/metrics")
             #expect(page.status == 404)
         }
@@ -285,9 +289,11 @@ import Testing
             try await TestServer.with(directory: directory) {
                 $0.image?.stores = [.init(id: "new", directory: directory + "/new")]
                 $0.image?.settings.defaultStore = "new"
-            } body: { _ in }
+            } body: { _ in
+            }
         } throws: { error in
-            (error as? StartProblem)?.description == "image.stores: store 'local' holds image data and is not configured"
+            (error as? StartProblem)?.description
+                == "image.stores: store 'local' holds image data and is not configured"
         }
         // The disk of the store is not mounted: its directory is there, and empty.
         try FileManager.default.moveItem(atPath: directory + "/stores/local", toPath: directory + "/elsewhere")

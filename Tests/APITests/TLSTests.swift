@@ -7,7 +7,8 @@ import Testing
 
 @Suite struct TLSTests {
     /// A key and a self-signed certificate for 127.0.0.1, made by the openssl command.
-    private static func makeCertificate(in directory: String, name: String = "server") throws -> ServerSettings.TLSFiles {
+    private static func makeCertificate(in directory: String, name: String = "server") throws -> ServerSettings.TLSFiles
+    {
         let files = ServerSettings.TLSFiles(
             certificate: "\(directory)/\(name).pem", key: "\(directory)/\(name)-key.pem")
         let openssl = Process()
@@ -27,14 +28,17 @@ import Testing
         let directory = try TestServer.makeDirectory()
         defer { TestServer.remove(directory) }
         let files = try Self.makeCertificate(in: directory)
-        try await TestServer.with { $0.tls = files } body: { server in
+        try await TestServer.with {
+            $0.tls = files
+        } body: { server in
             #expect(server.url.hasPrefix("https://127.0.0.1:"))
             var trust = TLSConfiguration.makeClientConfiguration()
             trust.trustRoots = .file(files.certificate)
             #expect(try await server.call(.GET, "/healthcheck", tls: trust).text == "OK")
             let clouds = CloudsFile(path: server.directory + "/clouds.yaml")
             let token = try await TestServer.token(
-                from: server.url + "/identity", user: "demo", password: try #require(try clouds.password(of: "ambrotype")),
+                from: server.url + "/identity", user: "demo",
+                password: try #require(try clouds.password(of: "ambrotype")),
                 project: "demo", tls: trust)
             let created = try await server.call(
                 .POST, "/image/v2/images", as: token, headers: [("Content-Type", "application/json")],
@@ -57,7 +61,9 @@ import Testing
         let directory = try TestServer.makeDirectory()
         defer { TestServer.remove(directory) }
         let files = try Self.makeCertificate(in: directory)
-        try await TestServer.with { $0.tls = files } body: { server in
+        try await TestServer.with {
+            $0.tls = files
+        } body: { server in
             await #expect(throws: (any Error).self) {
                 try await server.raw("GET /healthcheck HTTP/1.1\r\nHost: x\r\n\r\n")
             }
@@ -78,7 +84,10 @@ import Testing
         ]
         for (wrong, told) in cases {
             await #expect {
-                try await TestServer.with { $0.tls = wrong } body: { _ in }
+                try await TestServer.with {
+                    $0.tls = wrong
+                } body: { _ in
+                }
             } throws: { error in
                 (error as? StartProblem)?.description.contains(told) == true
             }

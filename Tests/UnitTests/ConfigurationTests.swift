@@ -118,7 +118,8 @@ import Trust
         Wrong("AMBROTYPE_COLOUR", "blue", told: ["AMBROTYPE_COLOUR", "no such setting"]),
         Wrong("AMBROTYPE_LOG_LEVLE", "info", told: ["AMBROTYPE_LOG_LEVLE", "did you mean AMBROTYPE_LOG_LEVEL?"]),
         Wrong(
-            "AMBROTYPE_IMAGE_QUOTA_COUNT", "many", told: ["image.quota.count", "AMBROTYPE_IMAGE_QUOTA_COUNT", "from -1"]),
+            "AMBROTYPE_IMAGE_QUOTA_COUNT", "many",
+            told: ["image.quota.count", "AMBROTYPE_IMAGE_QUOTA_COUNT", "from -1"]),
         Wrong("AMBROTYPE_METRICS_ENABLED", "perhaps", told: ["metrics.enabled", "true or false"]),
         Wrong("AMBROTYPE_LISTEN", "", told: ["listen", "HOST:PORT"]),
     ]
@@ -267,7 +268,10 @@ import Trust
         let sample = try String(contentsOf: path, encoding: .utf8)
         // A line of prose has one space behind its "#", a setting none or more.
         let uncommented = sample.split(separator: "\n", omittingEmptySubsequences: false)
-            .map { $0.hasPrefix("#") && (!$0.hasPrefix("# ") || $0.hasPrefix("#  ")) ? String($0.dropFirst()) : String($0) }
+            .map { line in
+                let isSetting = line.hasPrefix("#") && (!line.hasPrefix("# ") || line.hasPrefix("#  "))
+                return String(isSetting ? line.dropFirst() : line)
+            }
             .joined(separator: "\n")
         let resolved = try Self.resolve(file: uncommented)
         for setting in Setting.all {

@@ -49,7 +49,8 @@ import Testing
     }
 
     @Test func textIsForPeople() {
-        logger(.text).info("request", metadata: ["status": "200", "path": "/v2/images", "why": "two words", "none": ""])
+        logger(.text).info(
+            "request", metadata: ["status": "200", "path": "/v2/images", "why": "two words", "none": ""])
         #expect(
             written == [
                 "2023-11-14T22:13:20.123Z INFO test: request none=\"\" path=/v2/images status=200 why=\"two words\"\n"
@@ -59,7 +60,8 @@ import Testing
     @Test(arguments: LogFormat.allCases)
     func nobodyCanForgeALine(_ format: LogFormat) {
         logger(format).info(
-            "first\nsecond", metadata: ["a\nb": "x\r\n2023-11-14T22:13:20.123Z INFO test: forged", "c": "\u{1b}[2J\u{2028}"])
+            "first\nsecond",
+            metadata: ["a\nb": "x\r\n2023-11-14T22:13:20.123Z INFO test: forged", "c": "\u{1b}[2J\u{2028}"])
         #expect(written.count == 1)
         #expect(written[0].dropLast().contains { $0.isNewline && $0.isASCII } == false)
         #expect(!written[0].contains("\u{1b}"))

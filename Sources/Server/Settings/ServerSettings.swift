@@ -232,7 +232,8 @@ extension ServerSettings {
         for item in items {
             guard let store = StoreChoice(item) else {
                 problems.append(
-                    "image.stores '\(item)': it is no store; allowed: NAME:DIRECTORY, the name of letters, digits, - and _")
+                    "image.stores '\(item)': it is no store; allowed: NAME:DIRECTORY, the name of letters, "
+                        + "digits, - and _")
                 continue
             }
             if stores.contains(where: { $0.id == store.id }) {
@@ -260,7 +261,8 @@ extension ServerSettings {
 
     private func addressProblems(mayBeInsecure: Bool) -> [String] {
         var problems: [String] = []
-        let listeners = [("listen", listen)]
+        let listeners =
+            [("listen", listen)]
             + [("identity.listen", identityListen), ("image.listen", image?.listen)]
             .compactMap { key, address in address.map { (key, $0) } }
         for (index, (key, address)) in listeners.enumerated() where address.port != 0 {

@@ -85,7 +85,8 @@ extension Setting {
     package static let dataDirectory = Setting(
         "data_dir", .path, default: .text("/var/lib/ambrotype"), "Directory that everything is kept under.")
     package static let listen = Setting(
-        "listen", .address, default: .text("127.0.0.1:9292"), "Address of the main listener, where every service answers.")
+        "listen", .address, default: .text("127.0.0.1:9292"),
+        "Address of the main listener, where every service answers.")
     package static let allowInsecureListen = Setting(
         "allow_insecure_listen", .flag, default: .flag(false),
         "Let the embedded Identity listen beyond the loopback without TLS: passwords then cross the network in clear.")
@@ -99,8 +100,8 @@ extension Setting {
         "tls.certificate", .path, "PEM file with the certificate and its chain; with tls.key it turns TLS on.")
     package static let tlsKey = Setting("tls.key", .path, "PEM file with the certificate's private key.")
     package static let logLevel = Setting(
-        "log.level", .choice(["trace", "debug", "info", "notice", "warning", "error", "critical"]), default: .text("info"),
-        "The least severe messages that are logged.")
+        "log.level", .choice(["trace", "debug", "info", "notice", "warning", "error", "critical"]),
+        default: .text("info"), "The least severe messages that are logged.")
     package static let logFormat = Setting(
         "log.format", .choice(["auto", "text", "json"]), default: .text("auto"),
         "How log lines look; auto is text on a terminal and JSON otherwise.")
@@ -113,11 +114,13 @@ extension Setting {
     package static let identityListen = Setting(
         "identity.listen", .address, "An address of its own for Identity, which stands at its root.")
     package static let identityPublicEndpoint = Setting(
-        "identity.public_endpoint", .url, "Identity's URL as clients reach it, without /v3; for the catalogue and links.")
+        "identity.public_endpoint", .url,
+        "Identity's URL as clients reach it, without /v3; for the catalogue and links.")
     package static let identityRegion = Setting(
         "identity.region", .text, default: .text("RegionOne"), "The region of the catalogue's endpoints.")
     package static let identityTokenLifetime = Setting(
-        "identity.token_lifetime_seconds", .integer(60...604_800), default: .integer(3600), "How long new tokens are valid.")
+        "identity.token_lifetime_seconds", .integer(60...604_800), default: .integer(3600),
+        "How long new tokens are valid.")
 
     package static let keystoneAuthURL = Setting(
         "keystone.auth_url", .url, "The Keystone that proves tokens, for identity.mode keystone.")
@@ -142,7 +145,8 @@ extension Setting {
     package static let imageListen = Setting(
         "image.listen", .address, "An address of its own for the Image API, which stands at its root.")
     package static let imagePublicEndpoint = Setting(
-        "image.public_endpoint", .url, "The Image API's URL as clients reach it, without /v2; for the catalogue and links.")
+        "image.public_endpoint", .url,
+        "The Image API's URL as clients reach it, without /v2; for the catalogue and links.")
     package static let imageStores = Setting(
         "image.stores", .list, note: "local:<data_dir>/stores/local",
         "Where image data lives: NAME:DIRECTORY, one or more.")
@@ -161,7 +165,8 @@ extension Setting {
     package static let imageSizeCap = Setting(
         "image.size_cap_bytes", .integer(1...Int.max), default: .integer(1 << 40), "The largest image there may be.")
     package static let imageListLimitMax = Setting(
-        "image.list_limit_max", .integer(1...10_000), default: .integer(1000), "The most images one page of a list holds.")
+        "image.list_limit_max", .integer(1...10_000), default: .integer(1000),
+        "The most images one page of a list holds.")
     package static let imageSchemaFile = Setting(
         "image.schema_file", .path, note: "built in",
         "JSON file with the typed common properties (schema-image.json).")
