@@ -14,7 +14,24 @@ enum PlainErrors {
 
 /// The standard reason phrase of a status (RFC 9110), which some clients look for in the body.
 package func reasonPhrase(_ status: Int) -> String {
-    HTTPResponse.Status(code: status).reasonPhrase
+    switch status {
+    case 400: "Bad Request"
+    case 401: "Unauthorized"
+    case 403: "Forbidden"
+    case 404: "Not Found"
+    case 405: "Method Not Allowed"
+    case 406: "Not Acceptable"
+    case 409: "Conflict"
+    case 410: "Gone"
+    case 413: "Request Entity Too Large"
+    case 415: "Unsupported Media Type"
+    case 416: "Requested Range Not Satisfiable"
+    case 431: "Request Header Fields Too Large"
+    case 500: "Internal Server Error"
+    case 501: "Not Implemented"
+    case 503: "Service Unavailable"
+    default: ""
+    }
 }
 
 extension ServiceError {

@@ -12,7 +12,7 @@ package struct ApplicationCredential: Sendable {
     /// Whether it may make and delete application credentials.
     package let isUnrestricted: Bool
     package let roles: [Role]
-    /// Nil when any request is allowed; an empty list allows none.
+    /// Nil when any request is allowed.
     package let accessRules: [OwnedAccessRule]?
 }
 
@@ -177,7 +177,9 @@ private struct CredentialDraft: Sendable {
             return time
         }
         roles = try body.array("roles").value.map { try $0.map { try Self.role($0) } }
-        accessRules = try body.array("access_rules").value.map { try $0.map { try Self.rule($0) } }
+        // Clients send an empty list when they mean none; Keystone takes it so.
+        let rules = try (body.array("access_rules").value ?? []).map { try Self.rule($0) }
+        accessRules = rules.isEmpty ? nil : rules
         try body.unchanged("project_id", nil, "The project is the token's own.")
         try body.refuseRest()
         guard roles?.count ?? 0 <= 100, accessRules?.count ?? 0 <= 100 else {

@@ -70,12 +70,22 @@ extension IdentityService {
         }
     }
 
+    /// Deletes a region with the regions below it.
+    /// - Throws: `.forbidden` while an endpoint or a limit stands in one of them.
     package func deleteRegion(_ id: RegionID, as caller: Caller) async throws {
         try caller.requireAdmin("delete_region")
         try await change { db in
-            _ = try db.region(id)
+            var all = [try db.region(id).id]
+            var index = 0
+            while index < all.count {
+                all += try db.query("SELECT id FROM identity_regions WHERE parent_region_id = $1 ORDER BY id", all[index]) {
+                    try $0.get(0, as: RegionID.self)
+                }
+                index += 1
+            }
             do {
-                try db.execute("DELETE FROM identity_regions WHERE id = $1", id)
+                // Those below first.
+                for region in all.reversed() { try db.execute("DELETE FROM identity_regions WHERE id = $1", region) }
             } catch let error as SQLError where error.code == .foreignKey {
                 throw ServiceError.forbidden(
                     "Unable to delete region \(id) because it or its child regions have associated endpoints.")

@@ -61,9 +61,7 @@ extension IdentityService {
             extra: try body.rest())
         let hash: PasswordHash? = if let password { try await hash(password) } else { nil }
         try await change { db in
-            guard try db.hasDomain(user.domainID) else {
-                throw ServiceError.badRequest("Could not find domain: \(user.domainID).")
-            }
+            guard try db.hasDomain(user.domainID) else { throw ServiceError.missing("domain", user.domainID) }
             try db.insert(user, hash)
         }
         return user
@@ -170,10 +168,11 @@ extension SQLConnection {
             ], orConflict: User.nameTaken(user))
     }
 
-    /// No token issued up to `now` is accepted any more; the next one is issued later than that.
+    /// No token issued so far is accepted any more; the next one is issued later than that, also
+    /// when the clock has not moved between two changes.
     func endTokens(of id: UserID, at now: Timestamp) throws {
         try execute(
-            "UPDATE identity_users SET not_before = $1 WHERE id = $2 AND not_before < $1",
+            "UPDATE identity_users SET not_before = CASE WHEN not_before < $1 THEN $1 ELSE not_before + 1 END WHERE id = $2",
             Timestamp(microseconds: now.microseconds + 1), id)
     }
 
