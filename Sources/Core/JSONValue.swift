@@ -73,6 +73,7 @@ extension JSONValue: Decodable {
         if let object = try? decoder.container(keyedBy: MemberName.self) {
             var members: [String: JSONValue] = [:]
             for key in object.allKeys {
+                try Self.requireStorable(key.stringValue)
                 members[key.stringValue] = try object.decode(JSONValue.self, forKey: key)
             }
             self = .object(members)
@@ -94,8 +95,15 @@ extension JSONValue: Decodable {
         } else if let value = try? single.decode(Double.self) {
             self = .number(value)
         } else {
-            self = .string(try single.decode(String.self))
+            let text = try single.decode(String.self)
+            try Self.requireStorable(text)
+            self = .string(text)
         }
+    }
+
+    /// PostgreSQL has no text with U+0000, and nothing these APIs name has one.
+    private static func requireStorable(_ text: String) throws {
+        guard !text.utf8.contains(0) else { throw Malformed(description: "it has the character U+0000 in a string") }
     }
 
     private struct MemberName: CodingKey {

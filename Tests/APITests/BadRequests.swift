@@ -279,7 +279,7 @@ struct BadRequest: Sendable, CustomStringConvertible {
     private static let members: [BadRequest] = {
         var cases: [BadRequest] = []
         for json in ["{}", "[]", "1", "null", "{\"member\":1}", "{\"member\":null}", "{\"member\":\"\"}", "{\"member\":[]}", "{", "",
-            "{\"member\":\"\(String(repeating: "m", count: 256))\"}", "{\"members\":\"x\"}"]
+            "{\"member\":\"\(String(repeating: "m", count: 256))\"}", "{\"members\":\"x\"}", "{\"member\":\"a\\u0000b\"}"]
         {
             cases.append(BadRequest("add member \(json.prefix(20))", "POST", "/v2/images/{queued}/members", 400, json: json))
         }

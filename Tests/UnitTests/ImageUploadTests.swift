@@ -56,6 +56,7 @@ private struct Broken: Error {}
         let image = try await fixture.images.get(id, as: fixture.caller()).image
         #expect(image.status == .queued)
         #expect(image.sizeBytes == nil && image.checksum == nil && image.hashValue == nil)
+        #expect(image.updatedAt == image.createdAt)
         #expect(try fixture.storedFiles() == [])
         #expect(try await fixture.blobRows() == [])
         #expect(try await fixture.chargedBytes() == 0)

@@ -96,7 +96,7 @@ package struct Dispatcher: Sendable {
         }
         guard let mount else { return await answerListener(exchange) }
         let service = mount.service
-        var template = "unmatched"
+        var template = "/unmatched"
         var caller: Caller?
         var response: Response
         do {

@@ -120,11 +120,14 @@ package struct JSONWriter: Sendable {
     }
 
     private mutating func quoted(_ text: String) {
+        var text = text
         buffer.writeInteger(UInt8(ascii: "\""))
-        if text.utf8.contains(where: { $0 < 0x20 || $0 == UInt8(ascii: "\"") || $0 == UInt8(ascii: "\\") }) {
-            for byte in text.utf8 { escaped(byte) }
-        } else {
-            buffer.writeString(text)
+        text.withUTF8 { bytes in
+            if bytes.contains(where: { $0 < 0x20 || $0 == UInt8(ascii: "\"") || $0 == UInt8(ascii: "\\") }) {
+                for byte in bytes { escaped(byte) }
+            } else {
+                buffer.writeBytes(UnsafeRawBufferPointer(bytes))
+            }
         }
         buffer.writeInteger(UInt8(ascii: "\""))
     }

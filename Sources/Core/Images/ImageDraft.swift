@@ -90,7 +90,6 @@ struct ImageFields {
         guard !ImageText.hasFourByteCharacters(text) else {
             throw ServiceError.badRequest("\(name): characters of four bytes in UTF-8 are not supported.")
         }
-        guard !text.unicodeScalars.contains("\0") else { throw mismatch(name, "a NUL character") }
     }
 
     func visibility(_ value: JSONValue) throws -> Image.Visibility {
@@ -151,9 +150,7 @@ struct ImageFields {
         guard !ImageText.hasFourByteCharacters(text) else {
             throw ServiceError.badRequest("\(name): characters of four bytes in UTF-8 are not supported.")
         }
-        guard text.utf8.count <= 65535, !text.unicodeScalars.contains("\0") else {
-            throw mismatch(name, "longer than 65535 bytes, or a NUL character")
-        }
+        guard text.utf8.count <= 65535 else { throw mismatch(name, "longer than 65535 bytes") }
         return text
     }
 }

@@ -58,7 +58,7 @@ extension Images {
                 BlobLease(blob: try $0.get(0), store: try $0.get(1), image: try $0.get(2), epoch: try $0.get(3))
             }
             for lease in leases where try BlobLedger.doom(lease, now: now, in: db) {
-                try Self.returnToQueued(lease.image, now: now, in: db)
+                try Self.returnToQueued(lease.image, in: db)
             }
             return leases.count
         }

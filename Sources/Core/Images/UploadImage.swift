@@ -77,9 +77,10 @@ extension Images {
             try BlobLedger.announce(
                 lease, chargedTo: image.owner, reservedBytes: reserved, owner: instance, until: leaseEnd(now), now: now,
                 in: db)
+            // `updated_at` stays until there is data: an upload that fails leaves the image as it was.
             try db.execute(
-                "UPDATE images SET status = 'saving', size = $1, updated_at = $2 WHERE id = $3 AND status = 'queued'",
-                declaredSizeBytes, now, id)
+                "UPDATE images SET status = 'saving', size = $1 WHERE id = $2 AND status = 'queued'",
+                declaredSizeBytes, id)
             return Claim(
                 lease: lease, isRaw: image.diskFormat == "raw", declaredSizeBytes: declaredSizeBytes,
                 reservedBytes: reserved, owner: image.owner)
@@ -164,7 +165,7 @@ extension Images {
         do {
             try await database.write { db in
                 if try BlobLedger.doom(lease, now: now, in: db) {
-                    try Self.returnToQueued(lease.image, now: now, in: db)
+                    try Self.returnToQueued(lease.image, in: db)
                 }
             }
             await scrub(lease.blob)
@@ -176,14 +177,13 @@ extension Images {
     }
 
     /// An image whose upload is given up has nothing that speaks of data.
-    static func returnToQueued(_ id: ImageID, now: Timestamp, in db: any SQLConnection) throws {
+    static func returnToQueued(_ id: ImageID, in db: any SQLConnection) throws {
         try db.execute(
             """
             UPDATE images SET status = 'queued', size = NULL, virtual_size = NULL, checksum = NULL,
-                os_hash_algo = NULL, os_hash_value = NULL, updated_at = $1
-            WHERE id = $2 AND status = 'saving'
-            """,
-            now, id)
+                os_hash_algo = NULL, os_hash_value = NULL
+            WHERE id = $1 AND status = 'saving'
+            """, id)
     }
 
     private static func uploadError(_ error: any Error) -> any Error {
