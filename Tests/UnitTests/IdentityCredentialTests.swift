@@ -44,6 +44,14 @@ import Trust
         #expect(byName.validated.applicationCredential?.id == made.credential.id)
     }
 
+    @Test func emptyListsMeanThatNothingWasAsked() async throws {
+        let fixture = try await IdentityFixture()
+        let made = try await make(fixture, ["roles": [], "access_rules": []])
+        #expect(made.credential.roles.map(\.name).sorted() == ["member", "reader"])
+        #expect(made.credential.accessRules == nil)
+        _ = try await fixture.caller(login(fixture, made).token, method: "DELETE")
+    }
+
     @Test func theSecretIsStoredHashed() async throws {
         let fixture = try await IdentityFixture()
         let made = try await make(fixture)

@@ -176,8 +176,9 @@ private struct CredentialDraft: Sendable {
             guard time > now else { throw ServiceError.badRequest("The 'expires_at' must not be before now.") }
             return time
         }
-        roles = try body.array("roles").value.map { try $0.map { try Self.role($0) } }
-        // Clients send an empty list when they mean none; Keystone takes it so.
+        // The clients send an empty list when they were told nothing, and Keystone takes it so.
+        let wanted = try (body.array("roles").value ?? []).map { try Self.role($0) }
+        roles = wanted.isEmpty ? nil : wanted
         let rules = try (body.array("access_rules").value ?? []).map { try Self.rule($0) }
         accessRules = rules.isEmpty ? nil : rules
         try body.unchanged("project_id", nil, "The project is the token's own.")
