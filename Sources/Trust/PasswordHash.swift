@@ -35,9 +35,12 @@ package struct PasswordHash: Sendable, Hashable {
         encoded = "$sha256$" + Secret.base64URL(Digest.of(Array(randomSecret.utf8), .sha256))
     }
 
+    /// Whether matching takes no work worth queueing for.
+    package var isQuick: Bool { encoded.hasPrefix("$sha256$") }
+
     /// Whether this hash was made with less than what new ones are made with.
     package func needsRehash(costLog2: Int) -> Bool {
-        guard !encoded.hasPrefix("$sha256$") else { return false }
+        guard !isQuick else { return false }
         return !encoded.hasPrefix("$scrypt$\(Scrypt(costLog2: costLog2, blockSize: 8, parallelism: 1))$")
     }
 
