@@ -217,8 +217,9 @@ struct BadRequest: Sendable, CustomStringConvertible {
         "size_min=a", "size_max=", "size=x", "min_ram=1.5", "min_disk_min=-x", "size_min=99999999999999999999",
         "name=neq:a", "status=gt:active", "id=lt:a", "disk_format=eq:raw", "container_format=lte:bare",
         "name=in:\"a", "name=in:\"a\"b", "name=in:a\"b", "status=in:\"active\"\"",
+        "name=in:" + String(repeating: "a,", count: 1001), String(repeating: "tag=a&", count: 201),
         "%FF=a", "name=%FF", "name=%", "name=%4", "name=%zz", "name=%C3%28", "limit=%00",
-    ].map { BadRequest("list \($0)", "GET", "/v2/images?\($0)", 400) }
+    ].map { BadRequest("list \($0.prefix(60))", "GET", "/v2/images?\($0)", 400) }
 
     // MARK: data
 

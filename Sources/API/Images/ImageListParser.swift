@@ -4,8 +4,15 @@ import Core
 struct ImageListParser {
     let settings: ImageSettings
 
+    /// Bounds on one statement: nobody's list needs more.
+    private static let maxParameters = 200
+    static let maxListValues = 1000
+
     /// - Throws: `ServiceError.badRequest` naming the parameter that is wrong.
     func parse(_ query: Query) throws -> ImageListQuery {
+        guard query.pairs.count <= Self.maxParameters else {
+            throw ServiceError.badRequest("A list takes at most \(Self.maxParameters) parameters.")
+        }
         var result = ImageListQuery()
         result.limit = settings.listLimitDefault
         for (name, value) in query.pairs { try set(name, value, &result) }
@@ -203,6 +210,9 @@ enum ListValues {
                 }
             }
             values.append(value)
+            guard values.count <= ImageListParser.maxListValues else {
+                throw ServiceError.badRequest("A filter takes at most \(ImageListParser.maxListValues) values.")
+            }
             guard rest.popFirst() != nil else { return values }
         }
     }
