@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import subprocess
@@ -11,6 +12,15 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 BINARY = Path(os.environ.get("AMBROTYPE", REPOSITORY / ".build/release/ambrotype"))
+
+
+LIBC = ctypes.CDLL(None)
+PR_SET_PDEATHSIG = 1  # prctl(2)
+
+
+def die_with_parent() -> None:
+    """In the child: so that a run that is itself killed leaves no server behind."""
+    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 class StartFailed(AssertionError):
@@ -51,7 +61,7 @@ class Server:
         with open(self.log, "ab") as log:
             # A session of its own: a Ctrl-C for pytest must not reach the server first.
             self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=environment,
-                                            start_new_session=True)
+                                            start_new_session=True, preexec_fn=die_with_parent)
         ready = threading.Event()
         threading.Thread(target=self._read, args=(self.process, ready), daemon=True).start()
         if not ready.wait(seconds) or not self.url:

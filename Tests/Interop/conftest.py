@@ -35,6 +35,7 @@ KEYSTONE_URL = os.environ.get("INTEROP_KEYSTONE_URL")
 IMAGE_URL = os.environ.get("INTEROP_IMAGE_URL")
 
 servers: list[Server] = []
+measurements: list[tuple[str, str]] = []
 
 
 def pytest_collection_modifyitems(items) -> None:
@@ -53,6 +54,19 @@ def pytest_runtest_makereport(item, call):
         for server in servers:
             report.sections.append((f"log of the server on {server.data_dir.name}", server.tail()))
     return report
+
+
+def pytest_terminal_summary(terminalreporter) -> None:
+    if measurements:
+        terminalreporter.section("measured")
+        for what, value in measurements:
+            terminalreporter.line(f"{what}: {value}")
+
+
+@pytest.fixture
+def measured():
+    """Keeps a number for the end of the run: `measured(what, value)`."""
+    return lambda what, value: measurements.append((what, value))
 
 
 @pytest.fixture(scope="session")
