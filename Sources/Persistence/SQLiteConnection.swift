@@ -43,7 +43,9 @@ struct SQLiteConnection: SQLConnection {
             }
             return value.databaseValue
         }
-        return (try db.cachedStatement(sql: sql), StatementArguments(values))
+        let isKept = sql.utf8.count <= KnownStatements.longestKept
+        let statement = isKept ? try db.cachedStatement(sql: sql) : try db.makeStatement(sql: sql)
+        return (statement, StatementArguments(values))
     }
 }
 
@@ -54,11 +56,14 @@ struct SQLiteConnection: SQLConnection {
 /// client could otherwise fill the memory with combinations.
 final class KnownStatements: Sendable {
     private static let limit = 500
+    /// A longer statement is put together for one request and not kept.
+    static let longestKept = 8192
     private let orders = Mutex<[String: [Int]]>([:])
 
     /// The numbers of the parameters of `sql`, each once, in the order of their first appearance.
     func parameterOrder(of sql: String, in db: Database) -> [Int] {
-        orders.withLock { orders in
+        guard sql.utf8.count <= Self.longestKept else { return Self.parameters(of: sql) }
+        return orders.withLock { orders in
             if let known = orders[sql] { return known }
             if orders.count >= Self.limit {
                 orders.removeAll(keepingCapacity: true)
@@ -74,6 +79,7 @@ final class KnownStatements: Sendable {
     /// Skips what is quoted (`'…'`, `"…"`; a doubled quote ends and begins again) and `--` comments.
     private static func parameters(of sql: String) -> [Int] {
         var found: [Int] = []
+        var seen: Set<Int> = []
         var rest = Substring(sql).utf8
         while let byte = rest.popFirst() {
             switch byte {
@@ -84,7 +90,7 @@ final class KnownStatements: Sendable {
             case UInt8(ascii: "$"):
                 let digits = rest.prefix { (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }
                 rest = rest.dropFirst(digits.count)
-                if let number = Int(Substring(digits)), !found.contains(number) { found.append(number) }
+                if let number = Int(Substring(digits)), seen.insert(number).inserted { found.append(number) }
             default:
                 break
             }

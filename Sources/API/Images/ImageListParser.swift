@@ -5,7 +5,7 @@ struct ImageListParser {
     let settings: ImageSettings
 
     /// Bounds on one statement: nobody's list needs more.
-    private static let maxParameters = 200
+    private static let maxParameters = 100
     static let maxListValues = 1000
 
     /// - Throws: `ServiceError.badRequest` naming the parameter that is wrong.
@@ -16,6 +16,10 @@ struct ImageListParser {
         var result = ImageListQuery()
         result.limit = settings.listLimitDefault
         for (name, value) in query.pairs { try set(name, value, &result) }
+        let values = result.filters.reduce(0) { if case .text(_, let anyOf) = $1 { $0 + anyOf.count } else { $0 + 1 } }
+        guard values <= Self.maxListValues else {
+            throw ServiceError.badRequest("A list's filters take at most \(Self.maxListValues) values together.")
+        }
         try sort(query, &result)
         return result
     }

@@ -15,7 +15,7 @@ extension Images {
         if draft.visibility == .public { try ImagePolicy.require(.publicizeImage, caller, owner: owner) }
         if draft.visibility == .community { try ImagePolicy.require(.communitizeImage, caller, owner: owner) }
         try requireTagRoom(draft.tags.count)
-        try requirePropertyRoom(draft.properties.keys)
+        try requirePropertyRoom(draft.properties)
         let now = now
         let image = Image(
             id: draft.id ?? ImageID(surroundings.uuid()), name: draft.name, status: .queued,
@@ -65,12 +65,19 @@ extension Images {
         }
     }
 
+    /// An image's properties are read with it and listed with it, a thousand images a page.
+    private static let propertyBytesLimit = 256 << 10
+
     /// The server's own properties (`os_glance…`) do not count.
-    func requirePropertyRoom(_ names: some Sequence<String>) throws {
-        let count = names.count { !$0.hasPrefix("os_glance") }
+    func requirePropertyRoom(_ properties: [String: String?]) throws {
+        let count = properties.keys.count { !ImageFields.isReserved($0) }
         guard settings.propertyQuota < 0 || count <= settings.propertyQuota else {
             throw ServiceError.tooLarge(
                 "The limit on properties of an image is \(settings.propertyQuota), \(count) were asked for.")
+        }
+        let bytes = properties.reduce(0) { $0 + $1.key.utf8.count + ($1.value?.utf8.count ?? 0) }
+        guard bytes <= Self.propertyBytesLimit else {
+            throw ServiceError.tooLarge("The properties of an image may have \(Self.propertyBytesLimit) bytes together.")
         }
     }
 }

@@ -72,7 +72,10 @@ struct ImageFields {
     ]
 
     /// Names that only the server writes, the reserved prefix included.
-    static func isServerSet(_ name: String) -> Bool { serverSet.contains(name) || name.hasPrefix("os_glance") }
+    static func isServerSet(_ name: String) -> Bool { serverSet.contains(name) || isReserved(name) }
+
+    /// By bytes: `hasPrefix` would let a combining mark behind the prefix hide it.
+    static func isReserved(_ name: String) -> Bool { name.utf8.starts(with: "os_glance".utf8) }
 
     func mismatch(_ name: String, _ problem: String) -> ServiceError {
         .badRequest("Provided object does not match schema 'image': \(name): \(problem).")

@@ -38,12 +38,31 @@ extension Images {
             }
             let order = ImageListOrder(query)
             found.sort(by: order.precedes)
-            var page = Array(found.prefix(query.limit))
-            try db.completeImages(&page)
-            let views = try page.map { ImageView(image: $0, stores: try stores(of: $0, in: db)) }
-            return ImagePage(images: views, isFull: page.count == query.limit)
+            return try page(of: found.prefix(query.limit), limit: query.limit, in: db)
         }
     }
+
+    /// A page may end early: a thousand images with all the properties there may be are a quarter of a
+    /// gigabyte. `next` then leads on as ever.
+    private func page(of found: ArraySlice<Image>, limit: Int, in db: any SQLConnection) throws -> ImagePage {
+        var views: [ImageView] = []
+        var bytes = 0
+        var rest = found
+        while !rest.isEmpty, bytes < Self.pageBytes {
+            var part = Array(rest.prefix(Self.pagePart))
+            rest = rest.dropFirst(Self.pagePart)
+            try db.completeImages(&part)
+            for image in part {
+                bytes += image.properties.reduce(600) { $0 + $1.key.utf8.count + ($1.value?.utf8.count ?? 0) }
+                views.append(ImageView(image: image, stores: try stores(of: image, in: db)))
+            }
+        }
+        return ImagePage(images: views, isFull: views.count == limit || !rest.isEmpty)
+    }
+
+    private static let pageBytes = 4 << 20
+    /// How many images' properties are read at once.
+    private static let pagePart = 25
 }
 
 /// One set of images the caller sees, as a condition that an index begins with.

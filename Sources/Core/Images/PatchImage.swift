@@ -30,7 +30,7 @@ extension Images {
             let before = try visibleImage(id, .modifyImage, caller, in: db)
             var image = before
             for operation in operations { try apply(operation, to: &image, as: caller) }
-            if image != before {
+            if !operations.isEmpty {
                 image.updatedAt = now
                 try Self.save(image, insteadOf: before, in: db)
             }
@@ -121,13 +121,23 @@ extension Images {
             }
             let value = try ImageFields(settings: settings).property(name, operation.value)
             image.properties[name] = .some(value)
-            if !exists { try requirePropertyRoom(image.properties.keys) }
+            try requirePropertyRoom(image.properties)
         case .replace:
             guard exists else { throw ServiceError.conflict("Property \(name) does not exist.") }
             image.properties[name] = .some(try ImageFields(settings: settings).property(name, operation.value))
+            try requirePropertyRoom(image.properties)
         case .remove:
             guard exists else { throw ServiceError.conflict("Property \(name) does not exist.") }
             image.properties[name] = nil
+        }
+    }
+
+    /// Byte for byte: to Swift two spellings of one character are equal, to the database they are not.
+    private static func isSame(_ a: String??, _ b: String??) -> Bool {
+        switch (a, b) {
+        case (.some(.some(let a)), .some(.some(let b))): a.utf8.elementsEqual(b.utf8)
+        case (.some(.none), .some(.none)), (.none, .none): true
+        default: false
         }
     }
 
@@ -142,10 +152,10 @@ extension Images {
             image.name, image.visibility.rawValue, image.isHidden, image.isProtected, image.owner,
             image.containerFormat, image.diskFormat, image.minDiskGB, image.minRAMMB, image.updatedAt, image.id,
             before.status.rawValue)
-        for (name, value) in before.properties where image.properties[name] != .some(value) {
+        for (name, value) in before.properties where !Self.isSame(image.properties[name], .some(value)) {
             try db.execute("DELETE FROM image_properties WHERE image_id = $1 AND name = $2", image.id, name)
         }
-        for (name, value) in image.properties where before.properties[name] != .some(value) {
+        for (name, value) in image.properties where !Self.isSame(before.properties[name], .some(value)) {
             try insertProperty(name, value, of: image.id, in: db)
         }
         for tag in before.tags.subtracting(image.tags) {
