@@ -8,6 +8,9 @@ final class FileBlobWriter: BlobWriter {
     /// How much may be dirty in the page cache before the disk is set to work on it. Without, the
     /// sync of a commit writes everything at the end.
     private static let writebackBytes: Int64 = 16 << 20
+    /// How much of a declared size is claimed on the disk at once. Not all of it: a client that declares
+    /// much and sends nothing would hold the space that others could use.
+    private static let claimBytes: Int64 = 256 << 20
 
     private let blob: BlobID
     private let layout: Layout
@@ -51,9 +54,10 @@ final class FileBlobWriter: BlobWriter {
         } catch let error as SystemCallError where error.code == EEXIST {
             throw BlobError(code: .alreadyExists, operation: "begin blob", cause: "\(blob) was begun before")
         }
-        if expectedBytes > 0 {
+        let claimedBytes = min(expectedBytes, Self.claimBytes)
+        if claimedBytes > 0 {
             do {
-                try file.reserve(sizeBytes: expectedBytes)
+                try file.reserve(sizeBytes: claimedBytes)
             } catch {
                 let failure = BlobError(wrapping: error, operation: "begin blob")
                 do {
@@ -66,7 +70,7 @@ final class FileBlobWriter: BlobWriter {
                 throw failure
             }
         }
-        state = Mutex(State(stage: .open(file), claimedBytes: expectedBytes))
+        state = Mutex(State(stage: .open(file), claimedBytes: claimedBytes))
     }
 
     func write(_ buffers: [ByteBuffer]) async throws {

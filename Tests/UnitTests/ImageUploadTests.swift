@@ -127,7 +127,7 @@ private struct Broken: Error {}
             try await fixture.images.upload(
                 body, to: image.id, declaredSizeBytes: nil, store: nil, as: fixture.caller())
         }
-        #expect(outcome == 410 || outcome == 503)
+        #expect(outcome == 410)
         try await expectUntouched(fixture, image.id)
     }
 

@@ -34,8 +34,9 @@ extension Images {
         do {
             try await stream(body, claim, into: blobStore)
         } catch {
-            await giveUp(claim.lease, caller: caller)
-            throw Self.uploadError(error)
+            let wasOurs = await giveUp(claim.lease, in: blobStore, caller: caller)
+            // Without the lease the store's complaint is an echo: the scrubber has taken the bytes away.
+            throw wasOurs ? ServiceError(storage: error) ?? error : Self.vanished(id)
         }
         caller.logger.info("image uploaded", metadata: ["image": "\(id)", "store": "\(storeID)"])
     }
@@ -160,19 +161,27 @@ extension Images {
 
     /// The way back, shared with the scrubber. If even this fails, the lease runs out and the
     /// scrubber takes it.
-    private func giveUp(_ lease: BlobLease, caller: Caller) async {
+    /// - Returns: whether the lease was still ours.
+    private func giveUp(_ lease: BlobLease, in store: any BlobStore, caller: Caller) async -> Bool {
         let now = now
         do {
-            try await database.write { db in
-                if try BlobLedger.doom(lease, now: now, in: db) {
-                    try Self.returnToQueued(lease.image, in: db)
-                }
+            let wasOurs = try await database.write { db in
+                guard try BlobLedger.doom(lease, now: now, in: db) else { return false }
+                try Self.returnToQueued(lease.image, in: db)
+                return true
             }
-            await scrub(lease.blob)
+            if wasOurs {
+                await scrub(lease.blob)
+            } else {
+                // The scrubber may have erased before the first byte was written, and removed the row.
+                try await store.erase(lease.blob)
+            }
+            return wasOurs
         } catch {
             caller.logger.error(
                 "upload could not be undone now; the scrubber will",
                 metadata: ["image": "\(lease.image)", "blob": "\(lease.blob)", "error": "\(error)"])
+            return true
         }
     }
 
@@ -184,10 +193,6 @@ extension Images {
                 os_hash_algo = NULL, os_hash_value = NULL
             WHERE id = $1 AND status = 'saving'
             """, id)
-    }
-
-    private static func uploadError(_ error: any Error) -> any Error {
-        ServiceError(storage: error) ?? error
     }
 
     /// Lets bytes in as far as the cap and the quota go, reserving ahead when the size is unknown.

@@ -2,8 +2,10 @@ import NIOCore
 import Synchronization
 import Trust
 
-/// Bounds the memory of all uploads together: a chunk is charged from before its bytes are read
-/// until the last of its users lets it go. Waiters are served in order.
+/// Bounds the memory of all uploads together: a chunk is charged from when it is complete until the
+/// last of its users lets it go. The digests and the store always get on, so a waiter always gets its
+/// turn; a client that stalls in the middle of a chunk holds no more than that chunk, and none of the
+/// budget. Waiters are served in order.
 final class UploadBudget: Sendable {
     private struct State {
         var freeBytes: Int
@@ -11,7 +13,7 @@ final class UploadBudget: Sendable {
         var waiters: [(bytes: Int, continuation: CheckedContinuation<Void, Never>)] = []
     }
     private static let largestChunk = 4 << 20
-    private static let smallestChunk = 128 << 10
+    private static let smallestChunk = 32 << 10
     private let limitBytes: Int
     private let state: Mutex<State>
 
@@ -31,7 +33,9 @@ final class UploadBudget: Sendable {
         return min(Self.largestChunk, max(Self.smallestChunk, share))
     }
 
+    /// A part may be larger than the chunk it completes, but never than the budget.
     func take(_ bytes: Int) async {
+        let bytes = min(bytes, limitBytes)
         await withCheckedContinuation { continuation in
             let isFree = state.withLock { state -> Bool in
                 if state.waiters.isEmpty, state.freeBytes >= bytes {
@@ -46,6 +50,7 @@ final class UploadBudget: Sendable {
     }
 
     func giveBack(_ bytes: Int) {
+        let bytes = min(bytes, limitBytes)
         let served = state.withLock { state -> [CheckedContinuation<Void, Never>] in
             state.freeBytes += bytes
             var served: [CheckedContinuation<Void, Never>] = []
@@ -225,23 +230,18 @@ struct UploadPipeline: Sendable {
     ) async throws -> Int64 where Body.Element == ByteBuffer {
         var received: Int64 = 0
         var chunk = ChunkBuilder()
-        defer { if !chunk.isEmpty { budget.giveBack(chunk.targetBytes) } }
         for try await part in body where part.readableBytes > 0 {
-            if chunk.isEmpty {
-                let target = budget.chunkBytes
-                await budget.take(target)
-                chunk.start(targetBytes: target)
-            }
+            if chunk.isEmpty { chunk.start(targetBytes: budget.chunkBytes) }
             received += Int64(part.readableBytes)
             chunk.add(part)
             if chunk.isFull {
                 try await admit(received)
-                try await send(chunk.take(budget), to: queues)
+                try await send(await chunk.take(budget), to: queues)
             }
         }
         if !chunk.isEmpty {
             try await admit(received)
-            try await send(chunk.take(budget), to: queues)
+            try await send(await chunk.take(budget), to: queues)
         }
         for queue in queues { queue.finish() }
         return received
@@ -263,7 +263,7 @@ extension UploadChunk {
 private struct ChunkBuilder {
     private var buffers: [ByteBuffer] = []
     private var gathered: ByteBuffer?
-    private(set) var targetBytes = 0
+    private var targetBytes = 0
     private var count = 0
 
     var isEmpty: Bool { targetBytes == 0 }
@@ -291,9 +291,10 @@ private struct ChunkBuilder {
         gathered = nil
     }
 
-    mutating func take(_ budget: UploadBudget) -> UploadChunk {
+    mutating func take(_ budget: UploadBudget) async -> UploadChunk {
         closeGathered()
-        let chunk = UploadChunk(buffers, chargedBytes: targetBytes, budget: budget)
+        await budget.take(count)
+        let chunk = UploadChunk(buffers, chargedBytes: count, budget: budget)
         self = ChunkBuilder()
         return chunk
     }
