@@ -9,6 +9,8 @@ private struct Proof {
     /// The token this one is made from.
     var parent: ValidatedToken?
     var credential: ProvenCredential?
+    /// The end of the user's earlier tokens when a password was proven.
+    var notBefore: Timestamp?
 
     mutating func add(_ userID: UserID, _ methods: [String]) throws {
         // Two proofs of two users prove neither.
@@ -40,7 +42,7 @@ extension IdentityService {
         let now = now
         let expiresAt = expiry(proof, now: now)
         let found = try await database.read { db -> (TokenClaims, ValidatedToken)? in
-            guard let (_, notBefore) = try db.tokenUser(userID) else { return nil }
+            guard let (_, notBefore) = try db.tokenUser(userID), try db.stillHolds(proof, notBefore) else { return nil }
             var claims = TokenClaims(
                 userID: userID.rawValue,
                 issuedAtMicroseconds: max(now.microseconds, notBefore.microseconds),
@@ -71,7 +73,9 @@ extension IdentityService {
         for method in request.methods {
             switch method {
             case .password(let reference, let password):
-                try proof.add(try await verify(password: password, of: reference).id, ["password"])
+                let proven = try await verify(password: password, of: reference)
+                try proof.add(proven.user.id, ["password"])
+                proof.notBefore = proven.notBefore
             case .token(let token):
                 guard let parent = try await validate(token) else { throw ServiceError.loginFailed }
                 try proof.add(parent.user.id, parent.methods + ["token"])
@@ -113,6 +117,14 @@ extension IdentityService {
 }
 
 extension SQLConnection {
+    /// Whether what was proven a moment ago has not been taken back since: the password changed, the
+    /// parent token revoked.
+    fileprivate func stillHolds(_ proof: Proof, _ notBefore: Timestamp) throws -> Bool {
+        if let seen = proof.notBefore, seen != notBefore { return false }
+        guard let parent = proof.parent else { return true }
+        return try parent.issuedAt >= notBefore && !isRevoked(parent.auditID)
+    }
+
     /// The claims with the scope that was asked for; nil when it does not exist.
     fileprivate func applying(_ scope: AuthenticationRequest.Scope?, to claims: TokenClaims) throws -> TokenClaims? {
         var claims = claims

@@ -21,6 +21,16 @@ package enum DomainReference: Sendable, Hashable {
     case name(String)
 }
 
+/// A password that was right, and the state of the user it was right in: what follows from it must
+/// find that state unchanged.
+struct ProvenPassword: Sendable {
+    let user: User
+    /// As it stands in the row.
+    let encodedHash: String
+    /// The end of earlier tokens, as read with the hash.
+    let notBefore: Timestamp
+}
+
 /// What a login needs of a user's row.
 private struct LoginRow: Sendable {
     let user: User
@@ -28,29 +38,32 @@ private struct LoginRow: Sendable {
     let hash: PasswordHash?
     let failedAttempts: Int
     let failedAt: Timestamp
+    let notBefore: Timestamp
 }
 
 extension IdentityService {
     /// Proves a password. Every failure looks the same and takes the same work: unknown user, no
     /// password, wrong password, locked out, disabled.
     /// - Throws: `ServiceError.loginFailed`; `.unavailable` when too many logins wait.
-    func verify(password: String, of reference: UserReference) async throws -> User {
+    func verify(password: String, of reference: UserReference) async throws -> ProvenPassword {
         guard password.utf8.count <= PasswordHash.maxPasswordBytes else {
             throw ResourceBody.invalid("password", "it is longer than \(PasswordHash.maxPasswordBytes) bytes")
         }
         // The row is read, judged and its count written while the place at the gate is held: of many
         // guesses at once only as many are judged on one count as places there are.
-        let user = try await hashing.whileHeld { pool in try await judge(password, reference, pool) }
-        guard let user else {
+        let proven = try await hashing.whileHeld { pool in try await judge(password, reference, pool) }
+        guard let proven else {
             let delay = loginDelays.noteFailure(of: reference.login, at: now)
             try await surroundings.clock.sleep(seconds: delay)
             throw ServiceError.loginFailed
         }
         loginDelays.forget(reference.login)
-        return user
+        return proven
     }
 
-    private func judge(_ password: String, _ reference: UserReference, _ pool: any WorkPool) async throws -> User? {
+    private func judge(
+        _ password: String, _ reference: UserReference, _ pool: any WorkPool
+    ) async throws -> ProvenPassword? {
         let row = try await database.read { try $0.loginRow(reference) }
         let isLocked = row.map { isLockedOut($0) } ?? false
         let salt = surroundings.randomness.bytes(16)
@@ -89,7 +102,8 @@ extension IdentityService {
                     """, (fresh ?? hash).encoded, id, hash.encoded)
             }
         }
-        return row.user
+        return ProvenPassword(
+            user: row.user, encodedHash: (fresh ?? hash).encoded, notBefore: row.notBefore)
     }
 
     private func isLockedOut(_ row: LoginRow) -> Bool {
@@ -103,7 +117,7 @@ extension SQLConnection {
         let select =
             """
             SELECT u.id, u.domain_id, u.name, u.enabled, u.default_project_id, u.extra, d.enabled, u.password_hash,
-                u.failed_attempts, u.failed_at
+                u.failed_attempts, u.failed_at, u.not_before
             FROM identity_users u JOIN identity_domains d ON d.id = u.domain_id
             """
         let (condition, arguments): (String, [any SQLBindable]) =
@@ -116,7 +130,7 @@ extension SQLConnection {
             LoginRow(
                 user: try User(row: row), isDomainEnabled: try row.get(6),
                 hash: try row.get(7, as: String?.self).map { PasswordHash(encoded: $0) },
-                failedAttempts: try row.get(8), failedAt: try row.get(9))
+                failedAttempts: try row.get(8), failedAt: try row.get(9), notBefore: try row.get(10))
         }.first
     }
 }

@@ -127,10 +127,18 @@ extension IdentityService {
             case .value(let password) = try body.password("password")
         else { throw ServiceError.badRequest("'original_password' and 'password' are required properties.") }
         try body.refuseRest()
-        let user = try await verify(password: original, of: .id(id))
+        let proven = try await verify(password: original, of: .id(id))
         let hash = try await hash(password)
         let now = now
-        try await change { try $0.setPassword(hash, of: user.id, at: now) }
+        try await change { db in
+            // Hashing takes its time: an administrator may have reset the password or the user meanwhile.
+            let isUnchanged = try db.first(
+                "SELECT 1 FROM identity_users WHERE id = $1 AND password_hash = $2 AND enabled = 1", id,
+                proven.encodedHash
+            ) { _ in true }
+            guard isUnchanged == true else { throw ServiceError.loginFailed }
+            try db.setPassword(hash, of: id, at: now)
+        }
     }
 }
 

@@ -141,7 +141,7 @@ extension SQLConnection {
         return ValidatedToken(claims, user, project, domain, roles, credential)
     }
 
-    private func isRevoked(_ auditID: String) throws -> Bool {
+    func isRevoked(_ auditID: String) throws -> Bool {
         try first("SELECT 1 FROM identity_revocations WHERE audit_id = $1", auditID) { _ in true } != nil
     }
 
