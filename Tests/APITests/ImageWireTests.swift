@@ -87,7 +87,7 @@ import Testing
     @Test(arguments: [
         ("Range", "bytes=3-5", "345", "bytes 3-5/10"), ("Range", "bytes=7-", "789", "bytes 7-9/10"),
         ("Range", "bytes=-2", "89", "bytes 8-9/10"), ("Range", "bytes=-20", "0123456789", "bytes 0-9/10"),
-        ("Range", "bytes=8-100", "89", "bytes 8-9/10"), ("Range", "bytes=0-0", "0", "bytes 0-0/10"),
+        ("Range", "bytes=8-100", "89", "bytes 8-9/10"), ("Range", "bytes=8-99999999999999999999", "89", "bytes 8-9/10"), ("Range", "bytes=0-0", "0", "bytes 0-0/10"),
         ("Content-Range", "bytes 3-5/10", "345", "bytes 3-5/10"), ("Content-Range", "bytes 3-5/*", "345", "bytes 3-5/10"),
     ])
     func rangesAreServed(_ header: String, _ value: String, _ text: String, _ contentRange: String) async throws {

@@ -1,5 +1,6 @@
 import Core
 import Foundation
+import Glibc
 import NIOHTTP1
 import NIOSSL
 import Server
@@ -11,17 +12,36 @@ import Testing
     {
         let files = ServerSettings.TLSFiles(
             certificate: "\(directory)/\(name).pem", key: "\(directory)/\(name)-key.pem")
-        let openssl = Process()
-        openssl.executableURL = URL(filePath: "/usr/bin/openssl")
-        openssl.arguments = [
-            "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-subj",
-            "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", files.key, "-out", files.certificate,
-        ]
-        openssl.standardError = FileHandle.nullDevice
-        try openssl.run()
-        openssl.waitUntilExit()
-        try #require(openssl.terminationStatus == 0)
+        let status = try spawn(
+            "/usr/bin/openssl",
+            [
+                "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-subj",
+                "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", files.key, "-out",
+                files.certificate,
+            ])
+        try #require(status == 0)
         return files
+    }
+
+    /// Runs a program to its end, its complaints unread. Foundation's `Process` crashes now and then when
+    /// several are started while many sockets are open.
+    /// - Returns: the status as `waitpid` gives it.
+    private static func spawn(_ path: String, _ arguments: [String]) throws -> Int32 {
+        var actions = posix_spawn_file_actions_t()
+        posix_spawn_file_actions_init(&actions)
+        defer { posix_spawn_file_actions_destroy(&actions) }
+        posix_spawn_file_actions_addopen(&actions, 2, "/dev/null", O_WRONLY, 0)
+        var words: [UnsafeMutablePointer<CChar>?] = ([path] + arguments).map { strdup($0) } + [nil]
+        var environment: [UnsafeMutablePointer<CChar>?] = [strdup("PATH=/usr/bin:/bin"), nil]
+        defer { for word in words + environment { free(word) } }
+        var child: pid_t = 0
+        let failure = posix_spawn(&child, path, &actions, nil, &words, &environment)
+        guard failure == 0 else { throw TestFailure("\(path): \(String(cString: strerror(failure)))") }
+        var status: Int32 = 0
+        while waitpid(child, &status, 0) < 0 {
+            guard errno == EINTR else { throw TestFailure("waitpid: \(errno)") }
+        }
+        return status
     }
 
     @Test func everythingWorksOverTLS() async throws {

@@ -25,7 +25,7 @@ struct ImageDataRoutes: Sendable {
     /// `X-Openstack-Image-Size` goes before `Content-Length`.
     private func declaredSize(_ headers: HTTPFields) throws -> Int64? {
         if let text = headers[.imageSize] {
-            guard let size = Int64(text), size >= 0 else {
+            guard text.utf8.allSatisfy({ (48...57).contains($0) }), let size = Int64(text) else {
                 throw ServiceError.badRequest("X-Openstack-Image-Size must be a number of bytes.")
             }
             return size
@@ -146,8 +146,10 @@ struct ByteSpan: Equatable {
         return ByteSpan(offset: first, count: last - first + 1, isPartial: true)
     }
 
+    /// A number past what fits is past every end.
     private static func digits(_ text: String) -> Int64? {
-        text.utf8.allSatisfy { (48...57).contains($0) } ? Int64(text) : nil
+        guard !text.isEmpty, text.utf8.allSatisfy({ (48...57).contains($0) }) else { return nil }
+        return Int64(text) ?? .max
     }
 }
 
