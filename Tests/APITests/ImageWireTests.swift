@@ -213,6 +213,38 @@ import Testing
         #expect(try await server.call(.GET, "/image/v2/images/\(id)/file", as: server.demo).text == "whole")
     }
 
+    /// Clients that begin an upload and stall hold nothing that others need.
+    @Test func stalledUploadsDelayNobody() async throws {
+        var stalled: [RawConnection] = []
+        defer { for connection in stalled { connection.close() } }
+        for _ in 0..<150 {
+            let id = try await createImage(as: server.demo)
+            let connection = try await server.connect()
+            stalled.append(connection)
+            try await connection.send(
+                "PUT /image/v2/images/\(id)/file HTTP/1.1\r\nHost: x\r\nX-Auth-Token: \(server.demo)\r\n"
+                    + "Content-Type: application/octet-stream\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n")
+        }
+        let id = try await createImage(as: server.demo)
+        try await upload(String(repeating: "x", count: 6 << 20), to: id, as: server.demo)
+    }
+
+    @Test func anImageDeletedDuringItsUploadIsGone() async throws {
+        let id = try await createImage(as: server.demo)
+        let connection = try await server.connect()
+        defer { connection.close() }
+        try await connection.send(
+            "PUT /image/v2/images/\(id)/file HTTP/1.1\r\nHost: x\r\nX-Auth-Token: \(server.demo)\r\n"
+                + "Content-Type: application/octet-stream\r\nContent-Length: 6\r\n\r\nabc")
+        _ = try await eventually("the upload begins") {
+            let status = try await server.call(.GET, "/image/v2/images/\(id)", as: server.demo).json["status"]
+            return status == "saving" ? true : nil
+        }
+        try await server.call(.DELETE, "/image/v2/images/\(id)", as: server.demo).expect(204)
+        try await connection.send("def")
+        #expect(try await connection.response().status == 410)
+    }
+
     @Test func chunkedUploadsOfAnyChunkSizeWork() async throws {
         let id = try await createImage(as: server.demo)
         let connection = try await server.connect()

@@ -143,4 +143,24 @@ import Testing
         try await fixture.images.delete(image.id, as: fixture.caller())
         #expect(await status { _ = try await ids(fixture, fixture.caller()) { $0.marker = image.id } } == 400)
     }
+
+    /// Many large properties make a page end early; the pages still meet.
+    @Test func largePagesEndEarly() async throws {
+        let fixture = try await ImageFixture()
+        let value = String(repeating: "v", count: 60_000)
+        for _ in 0..<60 {
+            _ = try await fixture.createImage { $0.properties = ["a": value, "b": value, "c": value, "d": value] }
+        }
+        var query = ImageListQuery()
+        query.limit = 1000
+        var sizes: [Int] = []
+        while true {
+            let page = try await fixture.images.list(query, as: fixture.caller())
+            sizes.append(page.images.count)
+            guard page.isFull else { break }
+            query.marker = page.images.last?.image.id
+        }
+        #expect(sizes.count > 1)
+        #expect(sizes.reduce(0, +) == 60)
+    }
 }

@@ -58,7 +58,8 @@ struct ImageDataRoutes: Sendable {
 
 /// Streams a blob: a chunk is read while the one before it goes out.
 enum ImageBody {
-    private static let chunkBytes = 1 << 20
+    /// A download whose client does not read holds about two of these and what the socket takes.
+    private static let chunkBytes = 256 << 10
 
     static func stream(_ reader: any BlobReader, offset: Int64, count: Int64) -> ResponseBody {
         ResponseBody(contentLength: Int(count)) { writer in
