@@ -34,7 +34,7 @@ let yams = Target.Dependency.product(name: "Yams", package: "Yams")
 let package = Package(
     name: "ambrotype",
     products: [
-        .executable(name: "ambrotype", targets: ["ambrotype"]),
+        .executable(name: "ambrotype", targets: ["ambrotype"])
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),

@@ -134,7 +134,8 @@ package struct TokenKeys: Sendable {
         guard close(file) == 0, isWritten else { throw failure("write") }
         guard link(draft, path) == 0 || errno == EEXIST else { throw failure("link") }
         let slash = path.lastIndex(of: "/")
-        let directory = open(slash.map { $0 == path.startIndex ? "/" : String(path[..<$0]) } ?? ".", O_RDONLY | O_CLOEXEC)
+        let directory = open(
+            slash.map { $0 == path.startIndex ? "/" : String(path[..<$0]) } ?? ".", O_RDONLY | O_CLOEXEC)
         guard directory >= 0 else { throw failure("open directory") }
         defer { close(directory) }
         guard fsync(directory) == 0 else { throw failure("sync directory") }

@@ -30,15 +30,21 @@ import Testing
             }
             return id
         }
-        func act(_ method: String, _ path: String, _ expected: Int, headers: [(String, String)] = [], body: [UInt8]? = nil) async throws {
+        func act(
+            _ method: String, _ path: String, _ expected: Int, headers: [(String, String)] = [], body: [UInt8]? = nil
+        ) async throws {
             let answer = try await server.call(
                 .init(rawValue: method), "/image/v2/images/" + path, as: demo.token, headers: headers, body: body)
-            guard answer.status == expected else { throw TestFailure("\(method) \(path): \(answer.status) \(answer.text)") }
+            guard answer.status == expected else {
+                throw TestFailure("\(method) \(path): \(answer.status) \(answer.text)")
+            }
         }
         let octets = [("Content-Type", "application/octet-stream")]
         var places = ["otherProject": other.projectID, "project": demo.projectID]
         places["queued"] = try await image(#""name": "a", "os": "b""#)
-        places["queuedUpper"] = try await image(#""id": "ABCDEF00-0000-4000-8000-\#(String(demo.projectID.prefix(12)))""#).lowercased()
+        places["queuedUpper"] = try await image(
+            #""id": "ABCDEF00-0000-4000-8000-\#(String(demo.projectID.prefix(12)))""#
+        ).lowercased()
         places["formless"] = try await formless(server, demo.token)
         places["active"] = try await image()
         places["deactivated"] = try await image()
@@ -67,8 +73,10 @@ import Testing
     }
 
     private func bytes(_ bad: BadRequest, _ stage: Stage, accept: String) -> [UInt8] {
-        let path = stage.fill(bad.path).replacingOccurrences(of: "\"", with: "%22").replacingOccurrences(of: " ", with: "%20")
-        var head = "\(bad.method) /image\(path) HTTP/1.1\r\nHost: localhost\r\nAccept: \(accept)\r\nConnection: close\r\n"
+        let path = stage.fill(bad.path).replacingOccurrences(of: "\"", with: "%22").replacingOccurrences(
+            of: " ", with: "%20")
+        var head =
+            "\(bad.method) /image\(path) HTTP/1.1\r\nHost: localhost\r\nAccept: \(accept)\r\nConnection: close\r\n"
         if let token = stage.tokens[bad.token] { head += "X-Auth-Token: \(token)\r\n" }
         for (name, value) in bad.headers { head += "\(name): \(value)\r\n" }
         var body: [UInt8] = []
@@ -86,7 +94,8 @@ import Testing
             all.append(try await server.call(.GET, "/image/v2/images/\(id)", as: server.admin).text)
             all.append(try await server.call(.GET, "/image/v2/images/\(id)/members", as: server.admin).text)
         }
-        let page = try await server.call(.GET, "/image/v2/images?limit=1000&visibility=all&owner=\(stage.places["project"] ?? "")", as: server.admin)
+        let page = try await server.call(
+            .GET, "/image/v2/images?limit=1000&visibility=all&owner=\(stage.places["project"] ?? "")", as: server.admin)
         return all + [page.text]
     }
 
@@ -100,7 +109,8 @@ import Testing
         let stage = try await stage(server)
         let before = try await listing(server, stage)
         for bad in BadRequest.all {
-            let response = try await server.raw(bytes(bad, stage, accept: "application/json"), isHead: bad.method == "HEAD")
+            let response = try await server.raw(
+                bytes(bad, stage, accept: "application/json"), isHead: bad.method == "HEAD")
             #expect(response.status == bad.status, "\(bad): \(response.text.prefix(300))")
             guard bad.method != "HEAD", response.status >= 400 else { continue }
             let body = try JSONValue(parsing: .init(bytes: response.body))
@@ -108,7 +118,9 @@ import Testing
             #expect(body["title"]?.stringValue?.isEmpty == false, "\(bad)")
             #expect(body["message"]?.stringValue?.hasSuffix("<br /><br />\n\n\n") == true, "\(bad)")
             #expect(response.header("x-openstack-request-id")?.hasPrefix("req-") == true, "\(bad)")
-            if response.status == 401 { #expect(response.header("www-authenticate")?.hasPrefix("Keystone uri=") == true, "\(bad)") }
+            if response.status == 401 {
+                #expect(response.header("www-authenticate")?.hasPrefix("Keystone uri=") == true, "\(bad)")
+            }
             if response.status == 405 { #expect(response.header("allow")?.isEmpty == false, "\(bad)") }
         }
         for (old, new) in zip(before, try await listing(server, stage)) { #expect(new == old) }
@@ -147,9 +159,11 @@ import Testing
     /// What is no HTTP at all ends the connection and nothing else.
     @Test(arguments: [
         "nonsense\r\n\r\n", "GET\r\n\r\n", "GET / HTTP/9.9\r\n\r\n", "GET / HTTP/1.1\r\nbad header\r\n\r\n",
-        "GET / HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n", "GET / HTTP/1.1\r\nHost: x\r\nContent-Length: a\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: x\r\nContent-Length: a\r\n\r\n",
         "POST /image/v2/images HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\na",
-        "POST /image/v2/images HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", "\u{16}\u{3}\u{1}\u{2}\u{0}",
+        "POST /image/v2/images HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        "\u{16}\u{3}\u{1}\u{2}\u{0}",
     ])
     func garbageIsRefused(_ text: String) async throws {
         let server = TestServer.current

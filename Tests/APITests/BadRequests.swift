@@ -59,7 +59,9 @@ struct BadRequest: Sendable, CustomStringConvertible {
                 create("\(field) as \(value)", 400, #"{"\#(field)": \#(value)}"#)
             }
         }
-        for value in ["null", "\"a\"", "[1]", "[null]", "{}", "[[\"a\"]]", "[\"\(String(repeating: "t", count: 256))\"]"] {
+        for value in [
+            "null", "\"a\"", "[1]", "[null]", "{}", "[[\"a\"]]", "[\"\(String(repeating: "t", count: 256))\"]",
+        ] {
             create("tags as \(value.prefix(12))", 400, #"{"tags": \#(value)}"#)
         }
         for field in [
@@ -103,7 +105,10 @@ struct BadRequest: Sendable, CustomStringConvertible {
         create("unknown key policy", 400, #"{"cinder_encryption_key_deletion_policy": "sometimes"}"#)
         create("too many tags", 413, #"{"tags": [\#((0..<129).map { "\"t\($0)\"" }.joined(separator: ","))]}"#)
         create("too many properties", 413, "{\((0..<129).map { "\"p\($0)\": \"\"" }.joined(separator: ","))}")
-        for json in ["01", "1.", ".5", "-", "1e", "+1", "\"\\x\"", "\"\\u12\"", "\"\\udc00\"", "\"a\u{1}\"", "\"a", "[1 2]", "{\"a\" 1}", "{1:2}", "nul", "1e999"] {
+        for json in [
+            "01", "1.", ".5", "-", "1e", "+1", "\"\\x\"", "\"\\u12\"", "\"\\udc00\"", "\"a\u{1}\"", "\"a", "[1 2]",
+            "{\"a\" 1}", "{1:2}", "nul", "1e999",
+        ] {
             create("malformed value \(json)", 400, "{\"a\": \(json)}")
         }
         create("deep nesting", 400, String(repeating: "[", count: 5000))
@@ -129,7 +134,8 @@ struct BadRequest: Sendable, CustomStringConvertible {
     private static let patches: [BadRequest] = {
         var cases: [BadRequest] = []
         for field in [
-            "id", "status", "checksum", "size", "virtual_size", "created_at", "updated_at", "direct_url", "self", "file",
+            "id", "status", "checksum", "size", "virtual_size", "created_at", "updated_at", "direct_url", "self",
+            "file",
             "schema", "stores", "location", "deleted", "deleted_at", "os_hash_algo", "os_hash_value", "os_glance_a",
         ] {
             for operation in ["add", "replace", "remove"] {
@@ -157,16 +163,28 @@ struct BadRequest: Sendable, CustomStringConvertible {
             patch("owner by add", 403, #"[{"op":"add","path":"/owner","value":"x"}]"#),
             patch("replace what is not there", 409, #"[{"op":"replace","path":"/nothing","value":"x"}]"#),
             patch("remove what is not there", 409, #"[{"op":"remove","path":"/nothing"}]"#),
-            patch("one bad operation of two", 409,
+            patch(
+                "one bad operation of two", 409,
                 #"[{"op":"add","path":"/a","value":"x"},{"op":"remove","path":"/nothing"}]"#),
             patch("a tag by index", 400, #"[{"op":"add","path":"/tags/-","value":"x"}]"#),
             patch("two segments", 400, #"[{"op":"add","path":"/a/b","value":"x"}]"#),
-            patch("locations", 403, #"[{"op":"add","path":"/locations/-","value":{"url":"file:///etc/passwd","metadata":{}}}]"#),
+            patch(
+                "locations", 403,
+                #"[{"op":"add","path":"/locations/-","value":{"url":"file:///etc/passwd","metadata":{}}}]"#),
             patch("all locations", 403, #"[{"op":"replace","path":"/locations","value":[]}]"#),
-            patch("format of an active image", 403, #"[{"op":"replace","path":"/disk_format","value":"raw"}]"#, on: "{active}"),
-            patch("container of an active image", 403, #"[{"op":"replace","path":"/container_format","value":"bare"}]"#, on: "{active}"),
-            patch("too many properties", 413, "[" + (0..<129).map { #"{"op":"add","path":"/p\#($0)","value":""}"# }.joined(separator: ",") + "]"),
-            patch("too many tags", 413, #"[{"op":"replace","path":"/tags","value":[\#((0..<129).map { "\"t\($0)\"" }.joined(separator: ","))]}]"#),
+            patch(
+                "format of an active image", 403, #"[{"op":"replace","path":"/disk_format","value":"raw"}]"#,
+                on: "{active}"),
+            patch(
+                "container of an active image", 403, #"[{"op":"replace","path":"/container_format","value":"bare"}]"#,
+                on: "{active}"),
+            patch(
+                "too many properties", 413,
+                "[" + (0..<129).map { #"{"op":"add","path":"/p\#($0)","value":""}"# }.joined(separator: ",") + "]"),
+            patch(
+                "too many tags", 413,
+                #"[{"op":"replace","path":"/tags","value":[\#((0..<129).map { "\"t\($0)\"" }.joined(separator: ","))]}]"#
+            ),
             patch("existing property in the 2.0 dialect", 409, #"[{"add":"/os","value":"x"}]"#, type: v20),
             patch("existing column in the 2.0 dialect", 409, #"[{"add":"/name","value":"x"}]"#, type: v20),
             patch("a foreign image", 404, "[]", token: .other),
@@ -187,8 +205,10 @@ struct BadRequest: Sendable, CustomStringConvertible {
         for json in [
             #"[{"op":"move","from":"/a","path":"/b"}]"#, #"[{"op":"test","path":"/a","value":"x"}]"#,
             #"[{"op":"copy","from":"/a","path":"/b"}]"#, #"[{"op":"ADD","path":"/a","value":"x"}]"#,
-            #"[{"op":1,"path":"/a","value":"x"}]"#, #"[{"op":"add","value":"x"}]"#, #"[{"op":"add","path":1,"value":"x"}]"#,
-            #"[{"op":"add","path":"/a"}]"#, #"[{"op":"replace","path":"/a"}]"#, #"[{"op":"add","path":"a","value":"x"}]"#,
+            #"[{"op":1,"path":"/a","value":"x"}]"#, #"[{"op":"add","value":"x"}]"#,
+            #"[{"op":"add","path":1,"value":"x"}]"#,
+            #"[{"op":"add","path":"/a"}]"#, #"[{"op":"replace","path":"/a"}]"#,
+            #"[{"op":"add","path":"a","value":"x"}]"#,
             #"[{"op":"add","path":"","value":"x"}]"#, #"[{"op":"add","path":"/","value":"x"}]"#,
             #"[{"op":"add","path":"//","value":"x"}]"#, #"[{"op":"add","path":"/a//b","value":"x"}]"#,
             #"[{"op":"add","path":"/a~","value":"x"}]"#, #"[{"op":"add","path":"/a~2","value":"x"}]"#,
@@ -236,7 +256,9 @@ struct BadRequest: Sendable, CustomStringConvertible {
         func upload(
             _ name: String, _ status: Int, on image: String, headers: [(String, String)] = octets, token: Token = .demo
         ) -> BadRequest {
-            BadRequest("upload " + name, "PUT", "/v2/images/\(image)/file", status, headers: headers, body: [1, 2, 3], token: token)
+            BadRequest(
+                "upload " + name, "PUT", "/v2/images/\(image)/file", status, headers: headers, body: [1, 2, 3],
+                token: token)
         }
         var cases = [
             upload("without formats", 400, on: "{formless}"),
@@ -255,7 +277,9 @@ struct BadRequest: Sendable, CustomStringConvertible {
         }
         for size in ["a", "-1", "+3", "2", "4", "1.5", "", "99999999999999999999", "0"] {
             cases.append(
-                upload("of declared size \(size)", 400, on: "{queued}", headers: octets + [("X-Openstack-Image-Size", size)]))
+                upload(
+                    "of declared size \(size)", 400, on: "{queued}",
+                    headers: octets + [("X-Openstack-Image-Size", size)]))
         }
         return cases
     }()
@@ -265,14 +289,18 @@ struct BadRequest: Sendable, CustomStringConvertible {
             BadRequest("download \(text)", "GET", "/v2/images/{active}/file", status, headers: [("Range", text)])
         }
         func legacy(_ text: String) -> BadRequest {
-            BadRequest("download content-range \(text)", "GET", "/v2/images/{active}/file", 416, headers: [("Content-Range", text)])
+            BadRequest(
+                "download content-range \(text)", "GET", "/v2/images/{active}/file", 416,
+                headers: [("Content-Range", text)])
         }
         return [
             range("bytes=10-5", 416), range("bytes=100000-", 416), range("bytes=a-b", 416), range("bytes=-0", 416),
             range("bytes=-", 416), range("bytes=", 416), range("items=0-1", 416), range("nonsense", 416),
             range("bytes=1", 416), range("bytes=--1", 416), range("bytes=1-2-3", 416), range("bytes=+1-2", 416),
-            range("bytes=99999999999999999999-", 416), range("bytes=0-99999999999999999999999x", 416), range("bytes=0-1,3-4", 400), range("bytes=0-0,-1", 400),
-            legacy("bytes 0-99999/*"), legacy("bytes 5-1/10"), legacy("0-1"), legacy("bytes a-b/10"), legacy("bytes 0-1/7"),
+            range("bytes=99999999999999999999-", 416), range("bytes=0-99999999999999999999999x", 416),
+            range("bytes=0-1,3-4", 400), range("bytes=0-0,-1", 400),
+            legacy("bytes 0-99999/*"), legacy("bytes 5-1/10"), legacy("0-1"), legacy("bytes a-b/10"),
+            legacy("bytes 0-1/7"),
             BadRequest("download preferring nothing", "GET", "/v2/images/{active}/file?prefer=moon", 400),
             BadRequest("download a foreign image", "GET", "/v2/images/{foreign}/file", 404),
             BadRequest("download a deactivated image", "GET", "/v2/images/{deactivated}/file", 403),
@@ -286,28 +314,44 @@ struct BadRequest: Sendable, CustomStringConvertible {
 
     private static let members: [BadRequest] = {
         var cases: [BadRequest] = []
-        for json in ["{}", "[]", "1", "null", "{\"member\":1}", "{\"member\":null}", "{\"member\":\"\"}", "{\"member\":[]}", "{", "",
-            "{\"member\":\"\(String(repeating: "m", count: 256))\"}", "{\"members\":\"x\"}", "{\"member\":\"a\\u0000b\"}"]
-        {
-            cases.append(BadRequest("add member \(json.prefix(20))", "POST", "/v2/images/{queued}/members", 400, json: json))
-        }
-        for json in ["{}", "[]", "{\"status\":\"maybe\"}", "{\"status\":1}", "{\"status\":null}", "{\"status\":\"Accepted\"}", "{"] {
+        for json in [
+            "{}", "[]", "1", "null", "{\"member\":1}", "{\"member\":null}", "{\"member\":\"\"}", "{\"member\":[]}", "{",
+            "",
+            "{\"member\":\"\(String(repeating: "m", count: 256))\"}", "{\"members\":\"x\"}",
+            "{\"member\":\"a\\u0000b\"}",
+        ] {
             cases.append(
-                BadRequest("member status \(json)", "PUT", "/v2/images/{shared}/members/{otherProject}", 400, json: json, token: .other))
+                BadRequest("add member \(json.prefix(20))", "POST", "/v2/images/{queued}/members", 400, json: json))
+        }
+        for json in [
+            "{}", "[]", "{\"status\":\"maybe\"}", "{\"status\":1}", "{\"status\":null}", "{\"status\":\"Accepted\"}",
+            "{",
+        ] {
+            cases.append(
+                BadRequest(
+                    "member status \(json)", "PUT", "/v2/images/{shared}/members/{otherProject}", 400, json: json,
+                    token: .other))
         }
         cases += [
-            BadRequest("member of a private image", "POST", "/v2/images/{private}/members", 403, json: "{\"member\":\"x\"}"),
+            BadRequest(
+                "member of a private image", "POST", "/v2/images/{private}/members", 403, json: "{\"member\":\"x\"}"),
             BadRequest("members of a private image", "GET", "/v2/images/{private}/members", 403),
             BadRequest("a member of a private image", "GET", "/v2/images/{private}/members/x", 404),
             BadRequest("remove from a private image", "DELETE", "/v2/images/{private}/members/x", 403),
-            BadRequest("a member twice", "POST", "/v2/images/{shared}/members", 409, json: "{\"member\":\"{otherProject}\"}"),
-            BadRequest("owner accepts", "PUT", "/v2/images/{shared}/members/{otherProject}", 403, json: "{\"status\":\"accepted\"}"),
+            BadRequest(
+                "a member twice", "POST", "/v2/images/{shared}/members", 409, json: "{\"member\":\"{otherProject}\"}"),
+            BadRequest(
+                "owner accepts", "PUT", "/v2/images/{shared}/members/{otherProject}", 403,
+                json: "{\"status\":\"accepted\"}"),
             BadRequest("a stranger's members", "GET", "/v2/images/{queued}/members", 404, token: .other),
             BadRequest("no such member", "GET", "/v2/images/{shared}/members/nobody", 404),
             BadRequest("remove no member", "DELETE", "/v2/images/{shared}/members/nobody", 404),
-            BadRequest("a member adds a member", "POST", "/v2/images/{shared}/members", 403, json: "{\"member\":\"x\"}", token: .other),
+            BadRequest(
+                "a member adds a member", "POST", "/v2/images/{shared}/members", 403, json: "{\"member\":\"x\"}",
+                token: .other),
             BadRequest("a member leaves", "DELETE", "/v2/images/{shared}/members/{otherProject}", 403, token: .other),
-            BadRequest("a member uploads", "PUT", "/v2/images/{shared}/file", 403, headers: octets, body: [1], token: .other),
+            BadRequest(
+                "a member uploads", "PUT", "/v2/images/{shared}/file", 403, headers: octets, body: [1], token: .other),
             BadRequest("a member deletes", "DELETE", "/v2/images/{shared}", 403, token: .other),
         ]
         return cases
@@ -333,7 +377,8 @@ struct BadRequest: Sendable, CustomStringConvertible {
         [
             ("PUT", "/v2/images"), ("DELETE", "/v2/images"), ("PATCH", "/v2/images"), ("HEAD", "/v2/images"),
             ("OPTIONS", "/v2/images"), ("POST", "/v2/images/{queued}"), ("PUT", "/v2/images/{queued}"),
-            ("HEAD", "/v2/images/{queued}"), ("POST", "/v2/images/{queued}/file"), ("DELETE", "/v2/images/{queued}/file"),
+            ("HEAD", "/v2/images/{queued}"), ("POST", "/v2/images/{queued}/file"),
+            ("DELETE", "/v2/images/{queued}/file"),
             ("PATCH", "/v2/images/{queued}/file"), ("PUT", "/v2/images/{queued}/members"),
             ("PATCH", "/v2/images/{queued}/members/x"), ("POST", "/v2/images/{queued}/tags/a"),
             ("GET", "/v2/images/{queued}/tags/a"), ("GET", "/v2/images/{queued}/actions/deactivate"),
@@ -363,15 +408,19 @@ struct BadRequest: Sendable, CustomStringConvertible {
         ]
 
     private static let tokens: [BadRequest] =
-        ["GET /v2/images", "GET /v2/images/{queued}", "GET /v2/images/{active}/file", "POST /v2/images",
+        [
+            "GET /v2/images", "GET /v2/images/{queued}", "GET /v2/images/{active}/file", "POST /v2/images",
             "DELETE /v2/images/{queued}", "PATCH /v2/images/{queued}", "PUT /v2/images/{queued}/tags/a",
-            "GET /v2/schemas/image", "GET /v2/info/import", "GET /v2/images/{shared}/members"]
+            "GET /v2/schemas/image", "GET /v2/info/import", "GET /v2/images/{shared}/members",
+        ]
         .map { line in
             let split = line.split(separator: " ")
             return BadRequest("no token", String(split[0]), String(split[1]), 401, token: .none)
         }
-        + ["x", "", "eyJhbGciOiJub25lIn0.e30.", "gAAAAABh", String(repeating: "a", count: 9000), "a.b.c", "..", "\"'"].map {
-            BadRequest("token \($0.prefix(10))", "GET", "/v2/images", 401, headers: [("X-Auth-Token", $0)], token: .none)
+        + ["x", "", "eyJhbGciOiJub25lIn0.e30.", "gAAAAABh", String(repeating: "a", count: 9000), "a.b.c", "..", "\"'"]
+        .map {
+            BadRequest(
+                "token \($0.prefix(10))", "GET", "/v2/images", 401, headers: [("X-Auth-Token", $0)], token: .none)
         }
 
     /// Requests without a body refuse one, before anything is looked up.
@@ -396,9 +445,13 @@ struct BadRequest: Sendable, CustomStringConvertible {
             BadRequest("huge member", "POST", "/v2/images/{shared}/members", 413, body: huge),
             BadRequest("invalid UTF-8", "POST", "/v2/images", 400, body: badUTF8),
             BadRequest("overlong UTF-8", "POST", "/v2/images", 400, body: overlong),
-            BadRequest("invalid UTF-8 in a patch", "PATCH", "/v2/images/{queued}", 400, headers: [("Content-Type", v21)], body: badUTF8),
+            BadRequest(
+                "invalid UTF-8 in a patch", "PATCH", "/v2/images/{queued}", 400, headers: [("Content-Type", v21)],
+                body: badUTF8),
             BadRequest("binary", "POST", "/v2/images", 400, body: Array(0...255)),
-            BadRequest("a long request id", "GET", "/v2/images", 431, headers: [("X-Openstack-Request-Id", String(repeating: "r", count: 65))]),
+            BadRequest(
+                "a long request id", "GET", "/v2/images", 431,
+                headers: [("X-Openstack-Request-Id", String(repeating: "r", count: 65))]),
         ]
     }()
 }

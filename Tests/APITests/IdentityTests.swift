@@ -246,7 +246,9 @@ import Testing
         #expect(patched.json["limit"]?["resource_limit"] == 4)
         let unknown = try await server.call(
             .POST, "/identity/v3/limits", as: server.admin,
-            json: #"{"limits": [{"service_id": "\#(service)", "resource_name": "none", "project_id": "\#(account.projectID)", "resource_limit": 3}]}"#)
+            json:
+                #"{"limits": [{"service_id": "\#(service)", "resource_name": "none", "project_id": "\#(account.projectID)", "resource_limit": 3}]}"#
+        )
         #expect(unknown.status == 403)
     }
 

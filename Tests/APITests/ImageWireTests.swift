@@ -8,7 +8,9 @@ import Testing
 @Suite(.server) struct ImageWireTests {
     private var server: TestServer { TestServer.current }
 
-    private func createImage(_ json: String = #"{"disk_format": "raw", "container_format": "bare"}"#, as token: String) async throws -> String {
+    private func createImage(_ json: String = #"{"disk_format": "raw", "container_format": "bare"}"#, as token: String)
+        async throws -> String
+    {
         let answer = try await server.call(.POST, "/image/v2/images", as: token, json: json)
         guard answer.status == 201, let id = answer.json["id"]?.stringValue else {
             throw TestFailure("no image: \(answer.status) \(answer.text)")
@@ -51,7 +53,8 @@ import Testing
 
     @Test func createdImageHasEveryBaseAttributeAndALocation() async throws {
         let answer = try await server.call(
-            .POST, "/image/v2/images", as: server.demo, json: #"{"name": "a", "os_distro": "debian", "tags": ["b", "a", "a"]}"#)
+            .POST, "/image/v2/images", as: server.demo,
+            json: #"{"name": "a", "os_distro": "debian", "tags": ["b", "a", "a"]}"#)
         #expect(answer.status == 201)
         let id = try #require(answer.json["id"]?.stringValue)
         #expect(answer.header("location") == server.url + "/image/v2/images/" + id)
@@ -87,8 +90,10 @@ import Testing
     @Test(arguments: [
         ("Range", "bytes=3-5", "345", "bytes 3-5/10"), ("Range", "bytes=7-", "789", "bytes 7-9/10"),
         ("Range", "bytes=-2", "89", "bytes 8-9/10"), ("Range", "bytes=-20", "0123456789", "bytes 0-9/10"),
-        ("Range", "bytes=8-100", "89", "bytes 8-9/10"), ("Range", "bytes=8-99999999999999999999", "89", "bytes 8-9/10"), ("Range", "bytes=0-0", "0", "bytes 0-0/10"),
-        ("Content-Range", "bytes 3-5/10", "345", "bytes 3-5/10"), ("Content-Range", "bytes 3-5/*", "345", "bytes 3-5/10"),
+        ("Range", "bytes=8-100", "89", "bytes 8-9/10"), ("Range", "bytes=8-99999999999999999999", "89", "bytes 8-9/10"),
+        ("Range", "bytes=0-0", "0", "bytes 0-0/10"),
+        ("Content-Range", "bytes 3-5/10", "345", "bytes 3-5/10"),
+        ("Content-Range", "bytes 3-5/*", "345", "bytes 3-5/10"),
     ])
     func rangesAreServed(_ header: String, _ value: String, _ text: String, _ contentRange: String) async throws {
         let id = try await createImage(as: server.demo)
@@ -106,7 +111,8 @@ import Testing
         let new = try await server.call(
             .PATCH, "/image/v2/images/\(id)", as: server.demo,
             headers: [("Content-Type", "application/openstack-images-v2.1-json-patch")],
-            json: #"[{"op": "add", "path": "/a~1b~0c", "value": "x"}, {"op": "replace", "path": "/name", "value": "n"}]"#)
+            json:
+                #"[{"op": "add", "path": "/a~1b~0c", "value": "x"}, {"op": "replace", "path": "/name", "value": "n"}]"#)
         #expect(new.status == 200)
         #expect(new.json["a/b~c"] == "x")
         #expect(new.json["name"] == "n")
@@ -155,7 +161,8 @@ import Testing
             _ = try await createImage(#"{"name": "\#(name)"}"#, as: account.token)
         }
         func names(_ filter: String) async throws -> Set<String> {
-            let answer = try await server.call(.GET, "/image/v2/images?visibility=shared&name=" + filter, as: account.token)
+            let answer = try await server.call(
+                .GET, "/image/v2/images?visibility=shared&name=" + filter, as: account.token)
             return Set((answer.json["images"]?.arrayValue ?? []).compactMap { $0["name"]?.stringValue })
         }
         #expect(try await names("in:%22a,b%22,c") == ["a,b", "c"])

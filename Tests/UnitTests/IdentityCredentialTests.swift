@@ -205,7 +205,8 @@ import Trust
         let all = try await identity.accessRules(of: demo.userID, as: demo)
         #expect(all.count == 1)
         let id = try #require(all.first).id
-        #expect(await serviceError { try await identity.deleteAccessRule(id, of: demo.userID, as: demo) }?.status == 403)
+        #expect(
+            await serviceError { try await identity.deleteAccessRule(id, of: demo.userID, as: demo) }?.status == 403)
         for credential in try await identity.applicationCredentials(of: demo.userID, as: demo) {
             try await identity.deleteApplicationCredential(credential.id, of: demo.userID, token: nil, as: demo)
         }

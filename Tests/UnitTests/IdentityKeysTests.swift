@@ -122,7 +122,9 @@ import Trust
         #expect(hash.needsRehash(costLog2: 5) && !hash.needsRehash(costLog2: 4))
         let random = PasswordHash(randomSecret: "secret")
         #expect(random.matches("secret") && !random.matches("secret ") && !random.needsRehash(costLog2: 16))
-        for broken in ["", "$", "secret", "$scrypt$", "$scrypt$ln=60,r=8,p=1$AA$AA", "$scrypt$ln=4,r=8,p=1$*$*", "$md5$x"] {
+        for broken in [
+            "", "$", "secret", "$scrypt$", "$scrypt$ln=60,r=8,p=1$AA$AA", "$scrypt$ln=4,r=8,p=1$*$*", "$md5$x",
+        ] {
             #expect(!PasswordHash(encoded: broken).matches("secret"), "\(broken)")
         }
     }

@@ -13,7 +13,8 @@ import Trust
         let (disabled, _) = try await fixture.member("disabled")
         _ = try await fixture.identity.updateUser(disabled.id, ["user": ["enabled": false]], as: fixture.admin)
         let cases = [
-            ("demo", "wrong"), ("nobody", "wrong"), ("speechless", ""), ("disabled", "password of disabled"), ("demo", ""),
+            ("demo", "wrong"), ("nobody", "wrong"), ("speechless", ""), ("disabled", "password of disabled"),
+            ("demo", ""),
         ]
         for (user, password) in cases {
             let error = await serviceError { try await fixture.login(user, password) }
@@ -53,7 +54,9 @@ import Trust
             for _ in 0..<50 { group.addTask { _ = await serviceError { try await fixture.login("demo", "wrong") } } }
         }
         let attempts = try await fixture.database.read { db in
-            try db.first("SELECT failed_attempts FROM identity_users WHERE name = 'demo'") { try $0.get(0, as: Int.self) }
+            try db.first("SELECT failed_attempts FROM identity_users WHERE name = 'demo'") {
+                try $0.get(0, as: Int.self)
+            }
         }
         #expect(attempts == 5)
     }
@@ -199,7 +202,9 @@ import Trust
     func anotherShapeIsABadRequest(_ body: String) async throws {
         let fixture = try await IdentityFixture()
         let document = try JSONValue(parsing: .init(string: body))
-        let error = await serviceError { try await fixture.identity.issueToken(document, logger: IdentityFixture.logger) }
+        let error = await serviceError {
+            try await fixture.identity.issueToken(document, logger: IdentityFixture.logger)
+        }
         #expect(error?.status == 400)
     }
 
@@ -208,7 +213,8 @@ import Trust
         let long = String(repeating: "a", count: 4097)
         #expect(await serviceError { try await fixture.login("demo", long) }?.status == 400)
         let create = await serviceError {
-            try await fixture.identity.createUser(["user": ["name": "x", "password": .string(long)]], as: fixture.admin)
+            try await fixture.identity.createUser(
+                ["user": ["name": "x", "password": .string(long)]], as: fixture.admin)
         }
         #expect(create?.status == 400)
         let longest = String(long.dropLast())

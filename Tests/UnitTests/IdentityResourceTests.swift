@@ -150,7 +150,8 @@ import Trust
         let id = try await fixture.roleID("member")
         let identity = fixture.identity
         let admin = fixture.admin
-        #expect(await serviceError { try await identity.updateRole(id, ["role": ["name": "m"]], as: admin) }?.status == 403)
+        #expect(
+            await serviceError { try await identity.updateRole(id, ["role": ["name": "m"]], as: admin) }?.status == 403)
         #expect(await serviceError { try await identity.deleteRole(id, as: admin) }?.status == 403)
         let inferences = try await identity.inferences(as: admin)
         #expect(inferences.map(\.prior.name) == ["admin", "manager", "member"])
@@ -181,7 +182,10 @@ import Trust
         #expect(try await identity.assignments(filter, as: fixture.admin).count == 1)
         filter = AssignmentFilter()
         filter.isSystem = true
-        #expect(try await identity.assignments(filter, as: fixture.admin).map(\.userName).sorted() == ["admin", "ambrotype"])
+        #expect(
+            try await identity.assignments(filter, as: fixture.admin).map(\.userName).sorted() == [
+                "admin", "ambrotype",
+            ])
         filter.projectID = project.id
         let both = filter
         #expect(await serviceError { try await identity.assignments(both, as: fixture.admin) }?.status == 400)
@@ -195,17 +199,23 @@ import Trust
         let project = try await fixture.projectID("demo")
         let role = try await fixture.roleID("reader")
         let missing: [(RoleID, UserID, AssignmentTarget)] = [
-            ("nothing", user, .project(project)), (role, "nobody", .project(project)), (role, user, .project("nowhere")),
+            ("nothing", user, .project(project)), (role, "nobody", .project(project)),
+            (role, user, .project("nowhere")),
             (role, user, .domain("nowhere")),
         ]
         for (role, user, target) in missing {
-            #expect(await serviceError { try await identity.grant(role, to: user, on: target, as: admin) }?.status == 404)
+            #expect(
+                await serviceError { try await identity.grant(role, to: user, on: target, as: admin) }?.status == 404)
         }
-        #expect(await serviceError { try await identity.checkGrant(role, of: user, on: .project(project), as: admin) }?.status == 404)
+        #expect(
+            await serviceError { try await identity.checkGrant(role, of: user, on: .project(project), as: admin) }?
+                .status == 404)
         for _ in 1...2 { try await identity.grant(role, to: user, on: .project(project), as: admin) }
         try await identity.checkGrant(role, of: user, on: .project(project), as: admin)
         try await identity.revokeGrant(role, of: user, on: .project(project), as: admin)
-        #expect(await serviceError { try await identity.revokeGrant(role, of: user, on: .project(project), as: admin) }?.status == 404)
+        #expect(
+            await serviceError { try await identity.revokeGrant(role, of: user, on: .project(project), as: admin) }?
+                .status == 404)
     }
 
     // MARK: limits
@@ -235,10 +245,13 @@ import Trust
         let made = try #require(await identity.createLimits(limit(5, own), as: admin).first)
         #expect(made.resourceName == "image_size_total" && made.serviceID == service.id)
         #expect(await serviceError { try await identity.createLimits(limit(6, own), as: admin) }?.status == 409)
-        #expect(await serviceError { try await identity.createLimits(limit(6, ["project_id": "no"]), as: admin) }?.status == 400)
+        #expect(
+            await serviceError { try await identity.createLimits(limit(6, ["project_id": "no"]), as: admin) }?.status
+                == 400)
         #expect(await serviceError { try await identity.createLimits(limit(6, [:]), as: admin) }?.status == 400)
         #expect(await serviceError { try await identity.createLimits(limit(-2, own), as: admin) }?.status == 400)
-        #expect(try await identity.updateLimit(made.id, ["limit": ["resource_limit": -1]], as: admin).resourceLimit == -1)
+        #expect(
+            try await identity.updateLimit(made.id, ["limit": ["resource_limit": -1]], as: admin).resourceLimit == -1)
         let id = registered[0].id
         #expect(await serviceError { try await identity.deleteRegisteredLimit(id, as: admin) }?.status == 403)
         try await identity.deleteLimit(made.id, as: admin)
@@ -262,12 +275,14 @@ import Trust
         let demo = try await fixture.caller(fixture.demoToken())
         let seen = try await identity.limits(LimitFilter(), as: demo)
         #expect(seen.map(\.projectID) == [demo.projectID])
-        let agent = try await fixture.caller(fixture.login("ambrotype", scope: IdentityFixture.project("service")).token)
+        let agent = try await fixture.caller(
+            fixture.login("ambrotype", scope: IdentityFixture.project("service")).token)
         #expect(try await identity.limits(LimitFilter(), as: agent).count == 2)
         let unscoped = try await fixture.caller(fixture.login("demo").token)
         #expect(try await identity.limits(LimitFilter(), as: unscoped).isEmpty)
         #expect(try await identity.registeredLimits().count == 1)
-        let foreign = try #require(await identity.limits(LimitFilter(), as: agent).first { $0.projectID != demo.projectID })
+        let foreign = try #require(
+            await identity.limits(LimitFilter(), as: agent).first { $0.projectID != demo.projectID })
         #expect(await serviceError { try await identity.limit(foreign.id, as: demo) }?.status == 403)
     }
 
@@ -326,7 +341,8 @@ import Trust
     func usersAreChecked(_ body: String) async throws {
         let fixture = try await IdentityFixture()
         let document = try JSONValue(parsing: .init(string: body))
-        #expect(await serviceError { try await fixture.identity.createUser(document, as: fixture.admin) }?.status == 400)
+        #expect(
+            await serviceError { try await fixture.identity.createUser(document, as: fixture.admin) }?.status == 400)
     }
 
     @Test func longNamesAreRefused() async throws {
@@ -369,7 +385,10 @@ import Trust
         let admin = fixture.admin
         _ = try await identity.createRegion(["region": ["id": "a"]], as: admin)
         _ = try await identity.createRegion(["region": ["id": "b", "parent_region_id": "a"]], as: admin)
-        #expect(await serviceError { try await identity.updateRegion("a", ["region": ["parent_region_id": "b"]], as: admin) }?.status == 400)
+        #expect(
+            await serviceError {
+                try await identity.updateRegion("a", ["region": ["parent_region_id": "b"]], as: admin)
+            }?.status == 400)
         #expect(await serviceError { try await identity.deleteRegion("RegionOne", as: admin) }?.status == 403)
         _ = try await identity.updateRegion("RegionOne", ["region": ["parent_region_id": "b"]], as: admin)
         #expect(await serviceError { try await identity.deleteRegion("a", as: admin) }?.status == 403)

@@ -27,9 +27,12 @@ import Trust
         #expect(system.isSystem)
         #expect(system.roles.map(\.name) == ["admin", "manager", "member", "reader"])
         let byID = try await fixture.login(
-            "admin", scope: .object(["project": ["id": .string(fixture.projectID("admin").rawValue)]])).validated
+            "admin", scope: .object(["project": ["id": .string(fixture.projectID("admin").rawValue)]])
+        ).validated
         #expect(byID.project?.name == "admin")
-        #expect(await serviceError { try await fixture.login("admin", scope: ["domain": ["id": "default"]]) }?.status == 401)
+        #expect(
+            await serviceError { try await fixture.login("admin", scope: ["domain": ["id": "default"]]) }?.status == 401
+        )
         try await fixture.identity.grant(
             fixture.roleID("reader"), to: fixture.userID("demo"), on: .domain("default"), as: fixture.admin)
         let domain = try await fixture.login("demo", scope: ["domain": ["name": "Default"]]).validated
@@ -37,10 +40,11 @@ import Trust
         #expect(domain.roles.map(\.name) == ["reader"])
     }
 
-    @Test(arguments: [
-        IdentityFixture.project("admin"), IdentityFixture.project("nothing"), ["project": ["id": "nothing"]],
-        ["domain": ["id": "default"]], ["domain": ["id": "nothing"]], ["system": ["all": true]],
-    ] as [JSONValue])
+    @Test(
+        arguments: [
+            IdentityFixture.project("admin"), IdentityFixture.project("nothing"), ["project": ["id": "nothing"]],
+            ["domain": ["id": "default"]], ["domain": ["id": "nothing"]], ["system": ["all": true]],
+        ] as [JSONValue])
     func aScopeWithoutARoleIsRefused(_ scope: JSONValue) async throws {
         let fixture = try await IdentityFixture()
         let error = await serviceError { try await fixture.login("demo", scope: scope) }

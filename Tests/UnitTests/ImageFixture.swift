@@ -112,7 +112,8 @@ final class ImageFixture: Sendable {
 
     /// All regular files the store holds, but for its own marker.
     func storedFiles() throws -> [String] {
-        let files = FileManager.default.enumerator(at: directory.appending(path: "local"), includingPropertiesForKeys: [.isRegularFileKey])
+        let files = FileManager.default.enumerator(
+            at: directory.appending(path: "local"), includingPropertiesForKeys: [.isRegularFileKey])
         var names: [String] = []
         while let file = files?.nextObject() as? URL {
             let isFile = try file.resourceValues(forKeys: [.isRegularFileKey]).isRegularFile ?? false

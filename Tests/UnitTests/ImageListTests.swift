@@ -47,7 +47,10 @@ import Testing
             if index.isMultiple(of: 3) { try await fixture.upload([UInt8](repeating: 0, count: index), to: image.id) }
         }
         for tie in [ImageListQuery.Direction.asc, .desc] {
-            let whole = try await ids(fixture, fixture.caller()) { $0.sort = [(key, direction)]; $0.tieDirection = tie }
+            let whole = try await ids(fixture, fixture.caller()) {
+                $0.sort = [(key, direction)]
+                $0.tieDirection = tie
+            }
             #expect(whole.count == 23)
             var paged: [ImageID] = []
             var query = ImageListQuery()
@@ -71,16 +74,28 @@ import Testing
         var theirs: [Image.Visibility: ImageID] = [:]
         for visibility in Image.Visibility.allCases {
             mine[visibility] = try await fixture.createImage(
-                { $0.visibility = visibility; $0.owner = "p1" }, as: fixture.admin).id
+                {
+                    $0.visibility = visibility
+                    $0.owner = "p1"
+                }, as: fixture.admin
+            ).id
             theirs[visibility] = try await fixture.createImage(
-                { $0.visibility = visibility; $0.owner = "p2" }, as: fixture.admin).id
+                {
+                    $0.visibility = visibility
+                    $0.owner = "p2"
+                }, as: fixture.admin
+            ).id
         }
         let offered = theirs[.shared]!
         _ = try await fixture.images.addMember("p1", to: offered, as: fixture.caller("p2"))
         func seen(_ scope: ImageListQuery.Scope, _ caller: Caller, _ status: ImageMember.Status? = .accepted)
             async throws -> Set<ImageID>
         {
-            Set(try await ids(fixture, caller) { $0.scope = scope; $0.memberStatus = status })
+            Set(
+                try await ids(fixture, caller) {
+                    $0.scope = scope
+                    $0.memberStatus = status
+                })
         }
         let me = fixture.caller()
         let own = Set(mine.values)
@@ -110,9 +125,18 @@ import Testing
 
     @Test func filtersPick() async throws {
         let fixture = try await ImageFixture()
-        let a = try await fixture.createImage { $0.name = "a,b"; $0.tags = ["x", "y"]; $0.properties = ["os": "linux"] }.id
+        let a = try await fixture.createImage {
+            $0.name = "a,b"
+            $0.tags = ["x", "y"]
+            $0.properties = ["os": "linux"]
+        }.id
         fixture.clock.advance(seconds: 10)
-        let b = try await fixture.createImage { $0.name = "b"; $0.tags = ["x"]; $0.minRAMMB = 512; $0.isProtected = true }.id
+        let b = try await fixture.createImage {
+            $0.name = "b"
+            $0.tags = ["x"]
+            $0.minRAMMB = 512
+            $0.isProtected = true
+        }.id
         try await fixture.upload([1, 2, 3], to: b)
         func pick(_ filters: ImageListQuery.Filter...) async throws -> Set<ImageID> {
             Set(try await ids(fixture, fixture.caller()) { $0.filters = filters })

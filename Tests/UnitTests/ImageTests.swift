@@ -28,7 +28,11 @@ import Testing
         let fixture = try await ImageFixture()
         #expect(await status { _ = try await fixture.createImage { $0.owner = "p2" } } == 403)
         #expect(await status { _ = try await fixture.createImage { $0.visibility = .public } } == 403)
-        let image = try await fixture.createImage({ $0.owner = "p2"; $0.visibility = .public }, as: fixture.admin)
+        let image = try await fixture.createImage(
+            {
+                $0.owner = "p2"
+                $0.visibility = .public
+            }, as: fixture.admin)
         #expect(image.owner == "p2")
         let reader = fixture.caller(roles: ["reader"])
         #expect(await status { _ = try await fixture.createImage({ _ in }, as: reader) } == 403)
@@ -39,7 +43,11 @@ import Testing
     ])
     func visibilityDecidesWhoReads(_ visibility: Image.Visibility, _ expected: Int) async throws {
         let fixture = try await ImageFixture()
-        let image = try await fixture.createImage({ $0.visibility = visibility; $0.owner = "p1" }, as: fixture.admin)
+        let image = try await fixture.createImage(
+            {
+                $0.visibility = visibility
+                $0.owner = "p1"
+            }, as: fixture.admin)
         let stranger = fixture.caller("p2")
         #expect(await status { _ = try await fixture.images.get(image.id, as: stranger) } == expected)
         // What may be seen but not changed is forbidden, what may not be seen is not there.
@@ -61,7 +69,10 @@ import Testing
 
     @Test func deletionTakesTheChildrenAndTheBytes() async throws {
         let fixture = try await ImageFixture()
-        let image = try await fixture.createImage { $0.tags = ["t"]; $0.properties = ["k": "v"] }
+        let image = try await fixture.createImage {
+            $0.tags = ["t"]
+            $0.properties = ["k": "v"]
+        }
         _ = try await fixture.images.addMember("p2", to: image.id, as: fixture.caller())
         try await fixture.upload([1, 2, 3], to: image.id)
         #expect(try fixture.storedFiles().count == 1)
@@ -116,14 +127,20 @@ import Testing
     }
 
     @Test func quotasOfOneImage() async throws {
-        let fixture = try await ImageFixture { $0.tagQuota = 2; $0.propertyQuota = 2; $0.memberQuota = 1 }
+        let fixture = try await ImageFixture {
+            $0.tagQuota = 2
+            $0.propertyQuota = 2
+            $0.memberQuota = 1
+        }
         #expect(await status { _ = try await fixture.createImage { $0.tags = ["a", "b", "c"] } } == 413)
-        #expect(await status { _ = try await fixture.createImage { $0.properties = ["a": "", "b": "", "c": ""] } } == 413)
+        #expect(
+            await status { _ = try await fixture.createImage { $0.properties = ["a": "", "b": "", "c": ""] } } == 413)
         let image = try await fixture.createImage { $0.tags = ["a", "b"] }
         #expect(await status { try await fixture.images.addTag("c", to: image.id, as: fixture.caller()) } == 413)
         #expect(await status { try await fixture.images.addTag("a", to: image.id, as: fixture.caller()) } == 200)
         _ = try await fixture.images.addMember("p2", to: image.id, as: fixture.caller())
-        #expect(await status { _ = try await fixture.images.addMember("p3", to: image.id, as: fixture.caller()) } == 413)
+        #expect(
+            await status { _ = try await fixture.images.addMember("p3", to: image.id, as: fixture.caller()) } == 413)
     }
 }
 
@@ -182,13 +199,16 @@ import Testing
         for project in ["p2", "p3"] as [ProjectID] {
             _ = try await fixture.images.addMember(project, to: image.id, as: fixture.caller())
         }
-        #expect(await status { _ = try await fixture.images.addMember("p2", to: image.id, as: fixture.caller()) } == 409)
+        #expect(
+            await status { _ = try await fixture.images.addMember("p2", to: image.id, as: fixture.caller()) } == 409)
         let member = fixture.caller("p2")
         #expect(try await fixture.images.members(of: image.id, as: member).map(\.member) == ["p2"])
         #expect(try await fixture.images.members(of: image.id, as: fixture.caller()).count == 2)
         #expect(await status { _ = try await fixture.images.member("p3", of: image.id, as: member) } == 404)
         #expect(await status { try await fixture.images.removeMember("p2", from: image.id, as: member) } == 403)
-        #expect(await status { _ = try await fixture.images.setMemberStatus(.accepted, of: "p3", on: image.id, as: member) } == 403)
+        #expect(
+            await status { _ = try await fixture.images.setMemberStatus(.accepted, of: "p3", on: image.id, as: member) }
+                == 403)
         try await fixture.images.removeMember("p2", from: image.id, as: fixture.caller())
         #expect(await status { _ = try await fixture.images.get(image.id, as: member) } == 404)
     }

@@ -14,9 +14,10 @@ private struct Broken: Error {}
         let image = try await fixture.createImage()
         let data = SeededRandomness(seed: 5).bytes(3_000_000)
         try await fixture.images.upload(
-            Body(chunks: stride(from: 0, to: data.count, by: 70_000).map { start in
-                ByteBuffer(bytes: data[start..<min(start + 70_000, data.count)])
-            }), to: image.id, declaredSizeBytes: Int64(data.count), store: nil, as: fixture.caller())
+            Body(
+                chunks: stride(from: 0, to: data.count, by: 70_000).map { start in
+                    ByteBuffer(bytes: data[start..<min(start + 70_000, data.count)])
+                }), to: image.id, declaredSizeBytes: Int64(data.count), store: nil, as: fixture.caller())
         let stored = try await fixture.images.get(image.id, as: fixture.caller()).image
         #expect(stored.status == .active)
         #expect(stored.sizeBytes == 3_000_000)

@@ -46,8 +46,10 @@ import Testing
 
     /// Modules that only some targets may see; what is not listed here anyone may import.
     private static let guarded: Set<String> = Set(mayImport.keys).union([
-        "COpenSSL", "CCrypt", "CLinuxIO", "GRDB", "GRDBSQLite", "JWTKit", "Crypto", "CryptoExtras", "X509", "AsyncHTTPClient",
-        "HTTPTypes", "Hummingbird", "HummingbirdCore", "HummingbirdTLS", "NIOHTTP1", "NIOHTTPTypes", "NIOHTTPTypesHTTP1",
+        "COpenSSL", "CCrypt", "CLinuxIO", "GRDB", "GRDBSQLite", "JWTKit", "Crypto", "CryptoExtras", "X509",
+        "AsyncHTTPClient",
+        "HTTPTypes", "Hummingbird", "HummingbirdCore", "HummingbirdTLS", "NIOHTTP1", "NIOHTTPTypes",
+        "NIOHTTPTypesHTTP1",
         "NIOSSL", "CoreMetrics",
     ])
 
@@ -59,10 +61,15 @@ import Testing
     @Test func importsPointDown() {
         for source in Self.sources {
             for line in source.lines {
-                guard let match = line.firstMatch(of: /^(?:@\w+ )*(?:package |public |internal |private )?import (?:struct |class |enum |func )?(\w+)/)
+                guard
+                    let match = line.firstMatch(
+                        of:
+                            /^(?:@\w+ )*(?:package |public |internal |private )?import (?:struct |class |enum |func )?(\w+)/
+                    )
                 else { continue }
                 let module = String(match.output.1)
-                let isAllowed = !Self.guarded.contains(module) || Self.mayImport[source.target]?.contains(module) == true
+                let isAllowed =
+                    !Self.guarded.contains(module) || Self.mayImport[source.target]?.contains(module) == true
                 #expect(isAllowed, "\(source.path) imports \(module)")
             }
         }
@@ -89,7 +96,9 @@ import Testing
                 for (pattern, why) in Self.banned {
                     #expect(code.firstMatch(of: pattern) == nil, "\(source.path):\(number + 1): \(why)")
                 }
-                #expect(code.firstMatch(of: /^(?:public|open)\s/) == nil, "\(source.path):\(number + 1): package access is enough")
+                #expect(
+                    code.firstMatch(of: /^(?:public|open)\s/) == nil,
+                    "\(source.path):\(number + 1): package access is enough")
                 let mayPrint = source.target == "Server" || source.target == "ambrotype"
                 #expect(mayPrint || !code.hasPrefix("print("), "\(source.path):\(number + 1): a library does not print")
             }

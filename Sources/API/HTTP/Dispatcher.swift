@@ -67,7 +67,8 @@ package struct Dispatcher: Sendable {
         }
         if request.head.method == .head {
             // The length stays, the body must not go out: the client would take it for the next response.
-            outcome.response = Response(status: outcome.response.status, headers: outcome.response.headers, body: .init())
+            outcome.response = Response(
+                status: outcome.response.status, headers: outcome.response.headers, body: .init())
         }
         let bytesOut = outcome.response.body.contentLength
         var failure: (any Error)?
@@ -202,7 +203,8 @@ package struct Dispatcher: Sendable {
         if let found { path.removeFirst(found.segments.count) }
         let exchange = Exchange(
             method: head.method, path: path, rawQuery: rawQuery, headers: head.headerFields, body: stream,
-            requestID: requestID, logger: logger, baseURL: baseURL(head, found?.mount), mount: found?.mount.prefix ?? "")
+            requestID: requestID, logger: logger, baseURL: baseURL(head, found?.mount), mount: found?.mount.prefix ?? ""
+        )
         let isListeners =
             found == nil || found!.mount.prefix.isEmpty && listenerRoutes.matches(exchange.method, path)
         return (isListeners ? nil : found?.mount, exchange, failure)

@@ -37,7 +37,9 @@ package final class RequestStream: AsyncSequence, Sendable {
     package var byteCount: Int { bytesRead.load(ordering: .relaxed) }
 
     /// Whether nothing of this request is left on the connection.
-    var isConsumed: Bool { reachedEnd.load(ordering: .relaxed) || isWhole() && !begun.withLock { $0 } && byteCount == 0 }
+    var isConsumed: Bool {
+        reachedEnd.load(ordering: .relaxed) || isWhole() && !begun.withLock { $0 } && byteCount == 0
+    }
 
     package struct AsyncIterator: AsyncIteratorProtocol {
         fileprivate let stream: RequestStream

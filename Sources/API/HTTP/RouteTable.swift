@@ -53,7 +53,8 @@ package struct RouteTable: Sendable {
 
     package mutating func add(_ route: Route) {
         routes.append(route)
-        let segments = route.template.split(separator: "/", omittingEmptySubsequences: false).dropFirst().map(String.init)
+        let segments = route.template.split(separator: "/", omittingEmptySubsequences: false).dropFirst().map(
+            String.init)
         Self.insert(route, segments[...], into: &root)
     }
 

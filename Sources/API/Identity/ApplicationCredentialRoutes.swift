@@ -84,9 +84,11 @@ extension JSONWriter {
             // Keystone writes this one time without a zone.
             json.member("expires_at", credential.expiresAt.map { String($0.iso8601Microseconds.dropLast()) })
             json.member("unrestricted", credential.isUnrestricted)
-            json.member("roles", array: { json in for role in credential.roles { json.object { $0.roleMembers(role) } } })
+            json.member(
+                "roles", array: { json in for role in credential.roles { json.object { $0.roleMembers(role) } } })
             if let rules = credential.accessRules {
-                json.member("access_rules", array: { json in for rule in rules { json.object { $0.accessRule(rule) } } })
+                json.member(
+                    "access_rules", array: { json in for rule in rules { json.object { $0.accessRule(rule) } } })
             }
             if let secret { json.member("secret", secret) }
             json.selfLink("\(exchange.v3)/application_credentials/\(credential.id)")

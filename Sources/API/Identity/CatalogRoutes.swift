@@ -33,7 +33,10 @@ struct RegionRoutes: Sendable {
     }
 
     private func one(_ status: HTTPResponse.Status, _ region: Region, _ exchange: Exchange) -> Response {
-        .identity(status) { $0.key("region"); $0.region(region, exchange) }
+        .identity(status) {
+            $0.key("region")
+            $0.region(region, exchange)
+        }
     }
 }
 
@@ -63,7 +66,10 @@ struct ServiceRoutes: Sendable {
     }
 
     private func one(_ status: HTTPResponse.Status, _ service: RegisteredService, _ exchange: Exchange) -> Response {
-        .identity(status) { $0.key("service"); $0.service(service, exchange) }
+        .identity(status) {
+            $0.key("service")
+            $0.service(service, exchange)
+        }
     }
 }
 
@@ -97,7 +103,10 @@ struct EndpointRoutes: Sendable {
     }
 
     private func one(_ status: HTTPResponse.Status, _ endpoint: Endpoint, _ exchange: Exchange) -> Response {
-        .identity(status) { $0.key("endpoint"); $0.endpoint(endpoint, exchange) }
+        .identity(status) {
+            $0.key("endpoint")
+            $0.endpoint(endpoint, exchange)
+        }
     }
 }
 

@@ -30,7 +30,10 @@ struct DomainRoutes: Sendable {
     }
 
     private func one(_ status: HTTPResponse.Status, _ domain: Domain, _ exchange: Exchange) -> Response {
-        .identity(status) { $0.key("domain"); $0.domain(domain, exchange) }
+        .identity(status) {
+            $0.key("domain")
+            $0.domain(domain, exchange)
+        }
     }
 }
 

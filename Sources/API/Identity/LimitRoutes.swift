@@ -28,11 +28,17 @@ struct LimitRoutes: Sendable {
         }
         routes.read("/v3/limits/{limit_id}") { exchange, caller in
             let limit = try await identity.limit(exchange.limitID, as: caller)
-            return .identity { $0.key("limit"); $0.limit(limit, exchange) }
+            return .identity {
+                $0.key("limit")
+                $0.limit(limit, exchange)
+            }
         }
         routes.on(.patch, "/v3/limits/{limit_id}") { exchange, caller in
             let limit = try await identity.updateLimit(exchange.limitID, try await exchange.json(), as: caller)
-            return .identity { $0.key("limit"); $0.limit(limit, exchange) }
+            return .identity {
+                $0.key("limit")
+                $0.limit(limit, exchange)
+            }
         }
         routes.on(.delete, "/v3/limits/{limit_id}", body: .refused) { exchange, caller in
             try await identity.deleteLimit(exchange.limitID, as: caller)
@@ -54,12 +60,18 @@ struct LimitRoutes: Sendable {
         let single = "/v3/registered_limits/{registered_limit_id}"
         routes.read(single) { exchange, _ in
             let limit = try await identity.registeredLimit(exchange.registeredID)
-            return .identity { $0.key("registered_limit"); $0.registered(limit, exchange) }
+            return .identity {
+                $0.key("registered_limit")
+                $0.registered(limit, exchange)
+            }
         }
         routes.on(.patch, single) { exchange, caller in
             let limit = try await identity.updateRegisteredLimit(
                 exchange.registeredID, try await exchange.json(), as: caller)
-            return .identity { $0.key("registered_limit"); $0.registered(limit, exchange) }
+            return .identity {
+                $0.key("registered_limit")
+                $0.registered(limit, exchange)
+            }
         }
         routes.on(.delete, single, body: .refused) { exchange, caller in
             try await identity.deleteRegisteredLimit(exchange.registeredID, as: caller)

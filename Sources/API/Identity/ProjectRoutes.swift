@@ -31,7 +31,10 @@ struct ProjectRoutes: Sendable {
     }
 
     private func one(_ status: HTTPResponse.Status, _ project: Project, _ exchange: Exchange) -> Response {
-        .identity(status) { $0.key("project"); $0.project(project, exchange) }
+        .identity(status) {
+            $0.key("project")
+            $0.project(project, exchange)
+        }
     }
 }
 

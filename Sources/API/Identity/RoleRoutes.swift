@@ -71,7 +71,10 @@ struct RoleRoutes: Sendable {
     }
 
     private func one(_ status: HTTPResponse.Status, _ role: Role, _ exchange: Exchange) -> Response {
-        .identity(status) { $0.key("role"); $0.role(role, exchange) }
+        .identity(status) {
+            $0.key("role")
+            $0.role(role, exchange)
+        }
     }
 
     /// One prior role and one implied: here `implies` is an object.

@@ -43,7 +43,10 @@ struct UserRoutes: Sendable {
     }
 
     private func one(_ status: HTTPResponse.Status, _ user: User, _ exchange: Exchange) -> Response {
-        .identity(status) { $0.key("user"); $0.user(user, exchange) }
+        .identity(status) {
+            $0.key("user")
+            $0.user(user, exchange)
+        }
     }
 }
 

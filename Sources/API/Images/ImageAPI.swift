@@ -80,20 +80,24 @@ enum VersionRoutes {
     private static func write(_ json: inout JSONWriter, _ exchange: Exchange) {
         let current = ImageAPI.minorVersions.max()
         json.object { json in
-            json.member("versions", array: { json in
-                for minor in ImageAPI.minorVersions {
-                    json.object { json in
-                        json.member("id", "v2.\(minor)")
-                        json.member("status", minor == current ? "CURRENT" : "SUPPORTED")
-                        json.member("links", array: { json in
-                            json.object { json in
-                                json.member("rel", "self")
-                                json.member("href", exchange.baseURL + "/v2/")
-                            }
-                        })
+            json.member(
+                "versions",
+                array: { json in
+                    for minor in ImageAPI.minorVersions {
+                        json.object { json in
+                            json.member("id", "v2.\(minor)")
+                            json.member("status", minor == current ? "CURRENT" : "SUPPORTED")
+                            json.member(
+                                "links",
+                                array: { json in
+                                    json.object { json in
+                                        json.member("rel", "self")
+                                        json.member("href", exchange.baseURL + "/v2/")
+                                    }
+                                })
+                        }
                     }
-                }
-            })
+                })
         }
     }
 }
@@ -120,7 +124,8 @@ enum ImageErrors {
             type = "text/html; charset=UTF-8"
             let text = escape(error.message)
             body = ByteBuffer(
-                string: "<html>\n <head>\n  <title>\(status) \(title)</title>\n </head>\n <body>\n  <h1>\(status) \(title)</h1>\n"
+                string:
+                    "<html>\n <head>\n  <title>\(status) \(title)</title>\n </head>\n <body>\n  <h1>\(status) \(title)</h1>\n"
                     + "  \(text)<br /><br />\n\n\n\n </body>\n</html>")
         case .text:
             type = "text/plain; charset=UTF-8"

@@ -40,7 +40,8 @@ struct ImageDataRoutes: Sendable {
         }
         let span: ByteSpan
         do {
-            span = try ByteSpan(range: exchange.headers[.range], contentRange: exchange.headers[.contentRange], of: data.sizeBytes)
+            span = try ByteSpan(
+                range: exchange.headers[.range], contentRange: exchange.headers[.contentRange], of: data.sizeBytes)
         } catch {
             await data.reader.close()
             throw error
@@ -118,11 +119,16 @@ struct ByteSpan: Equatable {
     }
 
     private static func parse(_ text: String, of size: Int64) throws -> ByteSpan {
-        let bad = ServiceError.rangeNotSatisfiable("The range '\(text)' cannot be served from \(size) bytes.", sizeBytes: size)
+        let bad = ServiceError.rangeNotSatisfiable(
+            "The range '\(text)' cannot be served from \(size) bytes.", sizeBytes: size)
         guard text.lowercased().hasPrefix("bytes=") else { throw bad }
         let spec = text.dropFirst(6)
-        guard !spec.contains(",") else { throw ServiceError.badRequest("Requests for several ranges are not supported.") }
-        let parts = spec.split(separator: "-", maxSplits: 1, omittingEmptySubsequences: false).map { $0.trimmingSpaces() }
+        guard !spec.contains(",") else {
+            throw ServiceError.badRequest("Requests for several ranges are not supported.")
+        }
+        let parts = spec.split(separator: "-", maxSplits: 1, omittingEmptySubsequences: false).map {
+            $0.trimmingSpaces()
+        }
         guard parts.count == 2 else { throw bad }
         if parts[0].isEmpty {
             guard let suffix = digits(parts[1]), suffix > 0, size > 0 else { throw bad }
@@ -137,7 +143,8 @@ struct ByteSpan: Equatable {
 
     /// `bytes a-b/size` or `bytes a-b/*`.
     private static func parseLegacy(_ text: String, of size: Int64) throws -> ByteSpan {
-        let bad = ServiceError.rangeNotSatisfiable("The range '\(text)' cannot be served from \(size) bytes.", sizeBytes: size)
+        let bad = ServiceError.rangeNotSatisfiable(
+            "The range '\(text)' cannot be served from \(size) bytes.", sizeBytes: size)
         guard text.lowercased().hasPrefix("bytes ") else { throw bad }
         let parts = text.dropFirst(6).split(separator: "/", maxSplits: 1)
         let bounds = parts.first?.split(separator: "-", maxSplits: 1).map { $0.trimmingSpaces() } ?? []

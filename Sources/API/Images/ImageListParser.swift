@@ -176,7 +176,8 @@ struct ImageListParser {
         var pairs = query.pairs.filter { $0.name != "marker" }
         if let marker { pairs.append(("marker", marker.rawValue)) }
         guard !pairs.isEmpty else { return "/v2/images" }
-        return "/v2/images?" + pairs.map { "\(Percent.encode($0.name))=\(Percent.encode($0.value))" }.joined(separator: "&")
+        return "/v2/images?"
+            + pairs.map { "\(Percent.encode($0.name))=\(Percent.encode($0.value))" }.joined(separator: "&")
     }
 }
 

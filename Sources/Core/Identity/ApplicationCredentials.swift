@@ -196,7 +196,9 @@ private struct CredentialDraft: Sendable {
     }
 
     private static func role(_ value: JSONValue) throws -> WantedRole {
-        guard let members = value.objectValue else { throw ResourceBody.invalid("roles", "\(value.kind) is not an object") }
+        guard let members = value.objectValue else {
+            throw ResourceBody.invalid("roles", "\(value.kind) is not an object")
+        }
         var body = ResourceBody(members: members, "roles")
         if let id = try body.solidText("id") { return .id(RoleID(id)) }
         return .name(try body.requiredText("name"))
@@ -212,7 +214,8 @@ private struct CredentialDraft: Sendable {
         let service = try body.requiredText("service")
         guard path.hasPrefix("/") else { throw ResourceBody.invalid("path", "it must begin with '/'") }
         guard AccessRule.methods.contains(method) else {
-            throw ResourceBody.invalid("method", "it is not one of \(AccessRule.methods.sorted().joined(separator: ", "))")
+            throw ResourceBody.invalid(
+                "method", "it is not one of \(AccessRule.methods.sorted().joined(separator: ", "))")
         }
         return AccessRule(service: service, method: method, path: path)
     }

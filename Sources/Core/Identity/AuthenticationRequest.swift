@@ -28,7 +28,9 @@ struct AuthenticationRequest: Sendable {
         var methods: [Method] = []
         var seen: Set<String> = []
         for name in names {
-            guard let name = name.stringValue else { throw ResourceBody.invalid("methods", "\(name.kind) is not a string") }
+            guard let name = name.stringValue else {
+                throw ResourceBody.invalid("methods", "\(name.kind) is not a string")
+            }
             guard seen.insert(name).inserted else { continue }
             methods.append(try Self.method(name, identity))
         }

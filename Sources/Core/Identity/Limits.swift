@@ -143,7 +143,8 @@ extension IdentityService {
     package func limit(_ id: LimitID, as caller: Caller) async throws -> Limit {
         let limit = try await database.read { try $0.limit(id) }
         let isOwn =
-            limit.projectID.map { $0 == caller.projectID } ?? (limit.domainID != nil && limit.domainID == caller.domainID)
+            limit.projectID.map { $0 == caller.projectID }
+            ?? (limit.domainID != nil && limit.domainID == caller.domainID)
         try caller.require(
             "get_limit", isOwn || caller.readsIdentity || caller.hasSystemScope || caller.has("service"))
         return limit
@@ -288,7 +289,9 @@ extension SQLConnection {
         }
         guard let region = limit.regionID else { return }
         let hasRegion = try first("SELECT 1 FROM identity_regions WHERE id = $1", region) { _ in true }
-        guard hasRegion != nil else { throw ServiceError.badRequest("Expecting to find region_id in registered_limit.") }
+        guard hasRegion != nil else {
+            throw ServiceError.badRequest("Expecting to find region_id in registered_limit.")
+        }
     }
 
     fileprivate func insert(_ limit: RegisteredLimit) throws {

@@ -24,7 +24,9 @@ extension IdentityService {
     }
 
     /// - Parameter pathID: the id that a PUT names; it must agree with the body's.
-    package func createRegion(_ document: JSONValue, id pathID: RegionID? = nil, as caller: Caller) async throws -> Region {
+    package func createRegion(_ document: JSONValue, id pathID: RegionID? = nil, as caller: Caller) async throws
+        -> Region
+    {
         try caller.requireAdmin("create_region")
         var body = try ResourceBody(document, "region")
         let given = try body.text("id", ResourceBody.textLength).value.flatMap { $0.isEmpty ? nil : RegionID($0) }
@@ -78,7 +80,9 @@ extension IdentityService {
             var all = [try db.region(id).id]
             var index = 0
             while index < all.count {
-                all += try db.query("SELECT id FROM identity_regions WHERE parent_region_id = $1 ORDER BY id", all[index]) {
+                all += try db.query(
+                    "SELECT id FROM identity_regions WHERE parent_region_id = $1 ORDER BY id", all[index]
+                ) {
                     try $0.get(0, as: RegionID.self)
                 }
                 index += 1

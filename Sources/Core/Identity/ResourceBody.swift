@@ -136,7 +136,8 @@ struct ResourceBody {
     mutating func tags() throws -> [String]? {
         guard let values = try array("tags").value else { return nil }
         let tags = try values.map { try Self.checked($0, "tags", 1...255) }
-        guard tags.count <= 80, Set(tags).count == tags.count, !tags.contains(where: { $0.contains { "/,".contains($0) } })
+        guard tags.count <= 80, Set(tags).count == tags.count,
+            !tags.contains(where: { $0.contains { "/,".contains($0) } })
         else { throw Self.invalid("tags", "there may be 80 different ones, without slash or comma") }
         return tags
     }

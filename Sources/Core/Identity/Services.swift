@@ -12,7 +12,9 @@ package struct RegisteredService: Sendable {
 }
 
 extension IdentityService {
-    package func services(type: String? = nil, name: String? = nil, as caller: Caller) async throws -> [RegisteredService] {
+    package func services(type: String? = nil, name: String? = nil, as caller: Caller) async throws
+        -> [RegisteredService]
+    {
         try caller.requireReader("list_services")
         return try await database.read { db in
             var conditions = Conditions()
@@ -41,7 +43,9 @@ extension IdentityService {
         return service
     }
 
-    package func updateService(_ id: ServiceID, _ document: JSONValue, as caller: Caller) async throws -> RegisteredService {
+    package func updateService(_ id: ServiceID, _ document: JSONValue, as caller: Caller) async throws
+        -> RegisteredService
+    {
         try caller.requireAdmin("update_service")
         var body = try ResourceBody(document, "service")
         try body.unchanged("id", id.rawValue, "Cannot change ID")

@@ -61,7 +61,8 @@ extension Images {
 
     func requireTagRoom(_ count: Int) throws {
         guard settings.tagQuota < 0 || count <= settings.tagQuota else {
-            throw ServiceError.tooLarge("The limit on tags of an image is \(settings.tagQuota), \(count) were asked for.")
+            throw ServiceError.tooLarge(
+                "The limit on tags of an image is \(settings.tagQuota), \(count) were asked for.")
         }
     }
 
@@ -77,7 +78,8 @@ extension Images {
         }
         let bytes = properties.reduce(0) { $0 + $1.key.utf8.count + ($1.value?.utf8.count ?? 0) }
         guard bytes <= Self.propertyBytesLimit else {
-            throw ServiceError.tooLarge("The properties of an image may have \(Self.propertyBytesLimit) bytes together.")
+            throw ServiceError.tooLarge(
+                "The properties of an image may have \(Self.propertyBytesLimit) bytes together.")
         }
     }
 }

@@ -25,7 +25,8 @@ extension Images {
             throw ServiceError.badRequest("There is no store '\(store)' to prefer.")
         }
         guard !places.isEmpty, let sizeBytes = image.sizeBytes else { return nil }
-        let ordered = prefer.flatMap { wanted in places.filter { $0.store == wanted } }
+        let ordered =
+            prefer.flatMap { wanted in places.filter { $0.store == wanted } }
             + places.filter { !prefer.contains($0.store) }
         var failure: any Error = BlobError(code: .unavailable, operation: "open", cause: "no store is configured")
         for place in ordered {

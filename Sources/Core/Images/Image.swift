@@ -99,6 +99,7 @@ extension SQLConnection {
     func isMember(_ project: ProjectID?, of image: ImageID) throws -> Bool {
         guard let project else { return false }
         return try first(
-            "SELECT 1 FROM image_members WHERE image_id = $1 AND member = $2", image, project, row: { _ in true }) ?? false
+            "SELECT 1 FROM image_members WHERE image_id = $1 AND member = $2", image, project, row: { _ in true })
+            ?? false
     }
 }

@@ -39,7 +39,9 @@ package struct ImageDraft: Sendable {
     private mutating func set(_ name: String, _ value: JSONValue, _ fields: ImageFields) throws {
         switch name {
         case "id":
-            guard let text = value.stringValue, ImageText.isUUID(text) else { throw fields.mismatch("id", "not a UUID") }
+            guard let text = value.stringValue, ImageText.isUUID(text) else {
+                throw fields.mismatch("id", "not a UUID")
+            }
             id = ImageID(text)
         case "name": self.name = try fields.optionalText(name, value)
         case "visibility": visibility = try fields.visibility(value)
@@ -67,7 +69,8 @@ struct ImageFields {
     ]
 
     private static let serverSet: Set<String> = [
-        "status", "checksum", "size", "virtual_size", "created_at", "updated_at", "direct_url", "self", "file", "schema",
+        "status", "checksum", "size", "virtual_size", "created_at", "updated_at", "direct_url", "self", "file",
+        "schema",
         "stores", "locations", "location", "deleted", "deleted_at", "os_hash_algo", "os_hash_value",
     ]
 

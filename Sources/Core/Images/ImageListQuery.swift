@@ -36,9 +36,15 @@ package struct ImageListQuery: Sendable {
         }
     }
 
-    package enum TimeColumn: String, Sendable { case createdAt = "created_at", updatedAt = "updated_at" }
+    package enum TimeColumn: String, Sendable {
+        case createdAt = "created_at"
+        case updatedAt = "updated_at"
+    }
     package enum NumberColumn: String, Sendable, CaseIterable {
-        case size, minDisk = "min_disk", minRAM = "min_ram", virtualSize = "virtual_size"
+        case size
+        case minDisk = "min_disk"
+        case minRAM = "min_ram"
+        case virtualSize = "virtual_size"
     }
     package enum TextColumn: String, Sendable, CaseIterable {
         case id, name, status, owner, checksum

@@ -111,7 +111,8 @@ extension Images {
         _ = try visibleImage(id, .getImage, caller, in: db)
         let image = try visibleImage(id, action, caller, in: db)
         guard image.visibility == .shared else {
-            throw ServiceError.forbidden("Only shared images have members; image \(id) is \(image.visibility.rawValue).")
+            throw ServiceError.forbidden(
+                "Only shared images have members; image \(id) is \(image.visibility.rawValue).")
         }
         return image
     }

@@ -45,6 +45,7 @@ enum ImageQuota {
     }
 
     private static func exceeded(_ resource: String, limit: Int64, usage: Int64, wanted: Int64) -> ServiceError {
-        .tooLarge("Request exceeds quota: \(resource) is limited to \(limit), usage is \(usage), \(wanted) more are needed.")
+        .tooLarge(
+            "Request exceeds quota: \(resource) is limited to \(limit), usage is \(usage), \(wanted) more are needed.")
     }
 }

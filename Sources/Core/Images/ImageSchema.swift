@@ -43,10 +43,12 @@ package struct SchemaProperties: Sendable, Equatable {
     /// What every cloud's images have in common.
     package static let standard = SchemaProperties(properties: [
         "kernel_id": SchemaProperty(
-            description: "ID of image stored in Glance that should be used as the kernel when booting an AMI-style image.",
+            description:
+                "ID of image stored in Glance that should be used as the kernel when booting an AMI-style image.",
             allowsNull: true, isUUID: true),
         "ramdisk_id": SchemaProperty(
-            description: "ID of image stored in Glance that should be used as the ramdisk when booting an AMI-style image.",
+            description:
+                "ID of image stored in Glance that should be used as the ramdisk when booting an AMI-style image.",
             allowsNull: true, isUUID: true),
         "instance_uuid": SchemaProperty(
             description: "Metadata which can be used to record which instance this image is associated with. "
@@ -71,7 +73,9 @@ package struct SchemaProperties: Sendable, Equatable {
     package enum Problem: Error, CustomStringConvertible {
         case shape(String)
         package var description: String {
-            switch self { case .shape(let text): text }
+            switch self {
+            case .shape(let text): text
+            }
         }
     }
 
@@ -120,7 +124,9 @@ package struct SchemaProperties: Sendable, Equatable {
         }
         if let pattern = members["pattern"]?.stringValue {
             // The one pattern Glance's own file uses; regular expressions of an operator's own are not taken.
-            guard pattern.contains("0-9a-fA-F") else { throw Problem.shape("'\(name)': only the UUID pattern is known") }
+            guard pattern.contains("0-9a-fA-F") else {
+                throw Problem.shape("'\(name)': only the UUID pattern is known")
+            }
             result.isUUID = true
         }
         return result

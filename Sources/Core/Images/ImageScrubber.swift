@@ -97,7 +97,9 @@ extension Images {
                 throw BlobError(code: .unavailable, operation: "erase", cause: "store '\(storeID)' is not configured")
             }
             try await store.erase(blob)
-            _ = try await database.write { try $0.execute("DELETE FROM blobs WHERE id = $1 AND state = 'doomed'", blob) }
+            _ = try await database.write {
+                try $0.execute("DELETE FROM blobs WHERE id = $1 AND state = 'doomed'", blob)
+            }
         } catch {
             await postpone(blob, error)
         }
@@ -109,7 +111,9 @@ extension Images {
         let draw = Int64(surroundings.randomness.bytes(1)[0])
         let text = "\(error)"
         _ = try? await database.write { db in
-            let attempts = try db.first("SELECT attempts FROM blobs WHERE id = $1", blob) { try $0.get(0, as: Int64.self) }
+            let attempts = try db.first("SELECT attempts FROM blobs WHERE id = $1", blob) {
+                try $0.get(0, as: Int64.self)
+            }
             let limit: Int64 = 1 << min(9, (attempts ?? 0) + 1)
             let wait = limit * 500_000 + limit * 500_000 * draw / 255
             try db.execute(

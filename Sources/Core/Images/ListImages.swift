@@ -104,7 +104,12 @@ package struct ImageListStatement {
     package init(arm: ImageListArm, query: ImageListQuery, marker: Image?) {
         let order = ImageListOrder(query)
         var conditions = ["i.deleted_at IS NULL"]
-        conditions += [bindingCondition("i.os_hidden =", query.isHidden)]
+        if case .sharedWith = arm.source {
+            // An expression, so that no planner walks all images in sort order to find the member's few.
+            conditions += [bindingCondition("i.os_hidden + 0 =", query.isHidden)]
+        } else {
+            conditions += [bindingCondition("i.os_hidden =", query.isHidden)]
+        }
         conditions += condition(of: arm.source)
         for filter in query.filters { conditions.append(condition(of: filter)) }
         if let marker { conditions.append(position(after: marker, order)) }
@@ -140,7 +145,7 @@ package struct ImageListStatement {
         case .sharedWith(let project, let status):
             var member = "SELECT m.image_id FROM image_members m WHERE \(bindingCondition("m.member =", project))"
             if let status { member += " AND \(bindingCondition("m.status =", status.rawValue))" }
-            // An expression, so that no planner walks all shared images of the cloud instead of the member's.
+            // An expression here too: not all shared images of the cloud either.
             return ["i.id IN (\(member))", "i.visibility || '' = \(bind(Image.Visibility.shared.rawValue))"]
         }
     }
@@ -195,7 +200,8 @@ package struct ImageListStatement {
         var alternatives: [String] = []
         for (index, term) in terms.enumerated() {
             var parts = terms[..<index].map { "\($0.column.sql) = \(bind($0.column.value(of: marker)))" }
-            parts.append("\(term.column.sql) \(term.direction == .asc ? ">" : "<") \(bind(term.column.value(of: marker)))")
+            parts.append(
+                "\(term.column.sql) \(term.direction == .asc ? ">" : "<") \(bind(term.column.value(of: marker)))")
             alternatives.append("(\(parts.joined(separator: " AND ")))")
         }
         return "(\(alternatives.joined(separator: " OR ")))"

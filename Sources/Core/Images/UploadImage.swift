@@ -130,7 +130,9 @@ extension Images {
         while true {
             try await surroundings.clock.sleep(seconds: Double(settings.leaseSeconds) / 3)
             let until = leaseEnd(now)
-            let isOurs = try await database.write { try BlobLedger.renew(lease, reservedBytes: nil, until: until, in: $0) }
+            let isOurs = try await database.write {
+                try BlobLedger.renew(lease, reservedBytes: nil, until: until, in: $0)
+            }
             guard isOurs else { throw Self.vanished(lease.image) }
         }
     }
