@@ -56,6 +56,10 @@ package enum ImageMigrations {
         CREATE INDEX images_owner_name ON images (owner, os_hidden, COALESCE(name, ''), created_at, id)
             WHERE deleted_at IS NULL
         """,
+        """
+        CREATE INDEX images_visibility_name ON images (visibility, os_hidden, COALESCE(name, ''), created_at, id)
+            WHERE deleted_at IS NULL
+        """,
         "CREATE INDEX images_checksum ON images (checksum) WHERE deleted_at IS NULL AND checksum IS NOT NULL",
         "CREATE INDEX images_hash ON images (os_hash_value) WHERE deleted_at IS NULL AND os_hash_value IS NOT NULL",
         "CREATE INDEX images_status ON images (status, created_at, id) WHERE deleted_at IS NULL",

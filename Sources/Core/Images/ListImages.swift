@@ -78,6 +78,15 @@ package struct ImageListArm: Sendable, Equatable {
     }
     package let source: Source
 
+    /// Whether an index holds the arm's images in this order (`ImageMigrations`).
+    func isOrdered(by key: ImageListQuery.SortKey?) -> Bool {
+        switch source {
+        case .everything, .everythingButCommunityOfOthers: true
+        case .sharedWith: false
+        case .owned, .visibility, .ownedWith: key == .createdAt || key == .name
+        }
+    }
+
     package static func arms(of query: ImageListQuery, project: ProjectID, isAdmin: Bool) -> [ImageListArm] {
         let shared = Source.sharedWith(project, query.memberStatus)
         let sources: [Source]
@@ -104,12 +113,10 @@ package struct ImageListStatement {
     package init(arm: ImageListArm, query: ImageListQuery, marker: Image?) {
         let order = ImageListOrder(query)
         var conditions = ["i.deleted_at IS NULL"]
-        if case .sharedWith = arm.source {
-            // An expression, so that no planner walks all images in sort order to find the member's few.
-            conditions += [bindingCondition("i.os_hidden + 0 =", query.isHidden)]
-        } else {
-            conditions += [bindingCondition("i.os_hidden =", query.isHidden)]
-        }
+        // Behind an expression, where the arm has no index in this order: no planner may then walk all
+        // images in sort order to find the arm's few.
+        let hidden = arm.isOrdered(by: query.sort.first?.key) ? "i.os_hidden =" : "i.os_hidden + 0 ="
+        conditions += [bindingCondition(hidden, query.isHidden)]
         conditions += condition(of: arm.source)
         for filter in query.filters { conditions.append(condition(of: filter)) }
         if let marker { conditions.append(position(after: marker, order)) }
