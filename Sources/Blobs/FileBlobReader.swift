@@ -1,5 +1,4 @@
 import Core
-import Glibc
 import NIOCore
 import Synchronization
 
@@ -9,16 +8,16 @@ final class FileBlobReader: BlobReader {
     private let path: String
     private let work: any WorkPool
     /// Nil once closed. A read that is under way keeps the file open until it is done.
-    private let file: Mutex<OpenFile?>
+    private let file: Mutex<(any DiskFile)?>
 
     /// Blocks; called on the work pool.
-    init(path: String, work: any WorkPool) throws {
-        let file = try OpenFile(path, flags: O_RDONLY | O_NOFOLLOW)
-        let status = try file.status
-        guard status.st_mode & S_IFMT == S_IFREG else {
+    init(path: String, work: any WorkPool, disk: any Disk) throws {
+        let file = try disk.open(path, .read)
+        let status = try file.status()
+        guard status.kind == .file else {
             throw BlobError(code: .unavailable, operation: "open blob", cause: "\(path) is not a regular file")
         }
-        sizeBytes = Int64(status.st_size)
+        sizeBytes = status.sizeBytes
         self.path = path
         self.work = work
         self.file = Mutex(file)

@@ -13,8 +13,9 @@ final class FileBlobWriter: BlobWriter {
     private static let claimBytes: Int64 = 256 << 20
 
     private let blob: BlobID
-    private let layout: Layout
+    private let layout: FileBlobLayout
     private let work: any WorkPool
+    private let disk: any Disk
     private let incomingPath: String
     private let committedPath: String
     private let reserveBytes: Int64
@@ -22,7 +23,7 @@ final class FileBlobWriter: BlobWriter {
     private let state: Mutex<State>
 
     private enum Stage {
-        case open(OpenFile)
+        case open(any DiskFile)
         /// Some call failed: only `abandon` is left.
         case failed(BlobError)
         case committed
@@ -41,16 +42,20 @@ final class FileBlobWriter: BlobWriter {
     }
 
     /// Blocks; called on the work pool.
-    init(_ blob: BlobID, layout: Layout, work: any WorkPool, expectedBytes: Int64, reserveBytes: Int64) throws {
+    init(
+        _ blob: BlobID, layout: FileBlobLayout, work: any WorkPool, disk: any Disk, expectedBytes: Int64,
+        reserveBytes: Int64
+    ) throws {
         self.blob = blob
         self.layout = layout
         self.work = work
+        self.disk = disk
         self.reserveBytes = reserveBytes
         incomingPath = try layout.incoming(blob)
         committedPath = try layout.committed(blob)
-        let file: OpenFile
+        let file: any DiskFile
         do {
-            file = try OpenFile(incomingPath, flags: O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, mode: 0o600)
+            file = try disk.open(incomingPath, .create)
         } catch let error as SystemCallError where error.code == EEXIST {
             throw BlobError(code: .alreadyExists, operation: "begin blob", cause: "\(blob) was begun before")
         }
@@ -61,7 +66,7 @@ final class FileBlobWriter: BlobWriter {
             } catch {
                 let failure = BlobError(wrapping: error, operation: "begin blob")
                 do {
-                    try Directory.unlink(incomingPath)
+                    try disk.removeName(incomingPath)
                 } catch {
                     throw BlobError(
                         code: failure.code, operation: failure.operation,
@@ -105,19 +110,19 @@ final class FileBlobWriter: BlobWriter {
                 try file.sync()
                 let fanOut = try layout.makeFanOut(blob)
                 do {
-                    try Directory.renameWithoutReplacing(incomingPath, to: committedPath) { state.isRenamed = true }
+                    try disk.move(incomingPath, to: committedPath) { state.isRenamed = true }
                 } catch let error as SystemCallError where error.code == EEXIST {
                     throw BlobError(code: .alreadyExists, operation: "commit blob", cause: "\(blob) is committed")
                 }
-                try Directory.sync(fanOut)
-                try Directory.sync(layout.incomingDirectory)
+                try disk.syncDirectory(fanOut)
+                try disk.syncDirectory(layout.incomingDirectory)
                 state.stage = .committed
             }
         }
     }
 
     /// Runs one step of an open blob; after a failure there is no other step.
-    private func step(_ operation: String, _ body: (OpenFile, inout State) throws -> Void) throws {
+    private func step(_ operation: String, _ body: (any DiskFile, inout State) throws -> Void) throws {
         try state.withLock { state in
             switch state.stage {
             case .open(let file):
@@ -146,8 +151,8 @@ final class FileBlobWriter: BlobWriter {
                 }
                 // Lets go of the file, so that its space is free when the name is gone.
                 state.stage = .abandoned
-                try Directory.unlink(incomingPath)
-                if state.isRenamed { try Directory.unlink(committedPath) }
+                try disk.removeName(incomingPath)
+                if state.isRenamed { try disk.removeName(committedPath) }
             }
         }
     }

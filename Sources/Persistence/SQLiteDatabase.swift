@@ -19,7 +19,7 @@ package final class SQLiteDatabase: SQLDatabase, @unchecked Sendable {
     private let writer: DatabaseQueue
     private let statements = KnownStatements()
     private let readers: ReaderPool
-    private let groupQueue = DispatchQueue(label: "ambrotype.sqlite.writer")
+    private let runWriter: WriterQueue
     private let waiting = Mutex(WaitingWrites())
     private let writeWait = Metrics.Timer(label: "ambrotype_database_write_wait_seconds")
     private let groupSize = Metrics.Recorder(label: "ambrotype_database_group_writes")
@@ -29,13 +29,23 @@ package final class SQLiteDatabase: SQLDatabase, @unchecked Sendable {
         var isDraining = false
     }
 
+    /// Runs work soon, one piece after the other, and does not wait for it.
+    package typealias WriterQueue = @Sendable (@escaping @Sendable () -> Void) -> Void
+
+    private static func thread() -> WriterQueue {
+        let queue = DispatchQueue(label: "ambrotype.sqlite.writer")
+        return { work in queue.async(execute: work) }
+    }
+
     /// Opens or creates the database.
     /// - Parameters:
     ///   - path: the main file; SQLite keeps `-wal` and `-shm` beside it.
     ///   - readerCount: how many reads may run at once; a further read waits.
+    ///   - writerQueue: where writes are run, one piece of work after the other.
     /// - Throws: `SQLError`; `.statement` if the engine did not take the durability asked for.
-    package init(path: String, readerCount: Int = 4) throws {
+    package init(path: String, readerCount: Int = 4, writerQueue: WriterQueue? = nil) throws {
         precondition(readerCount > 0)
+        runWriter = writerQueue ?? Self.thread()
         do {
             var configuration = Configuration()
             configuration.journalMode = .wal
@@ -104,7 +114,7 @@ package final class SQLiteDatabase: SQLDatabase, @unchecked Sendable {
                 return true
             }
             if mustStart {
-                groupQueue.async { self.drain() }
+                runWriter { self.drain() }
             }
         }
     }

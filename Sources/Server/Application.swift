@@ -81,7 +81,7 @@ package final class Application: Sendable {
         try await StartProblem.wrapping("database \(directory.database)") {
             let database = try SQLiteDatabase(path: directory.database)
             try await database.migrate(
-                IdentityMigrations.all + ImageMigrations.all, at: surroundings.clock.now.microseconds)
+                DatabaseSchema.migrations, at: surroundings.clock.now.microseconds)
             return database
         }
     }

@@ -92,7 +92,7 @@ import Trust
         Wrong("image:\n  stores: ['a/b:/x']", "image.stores 'a/b:/x'", "NAME:DIRECTORY"),
         Wrong("image:\n  stores: ['a:/x', 'a:/y']", "image.stores", "two stores are called a"),
         Wrong("image:\n  stores: ['a:/x', 'b:/x/']", "image.stores", "two stores are in /x"),
-        Wrong("image:\n  stores: ['a:/x']\n  default_store: b", "image.default_store 'b'", "allowed: a"),
+        Wrong("image:\n  recycle_bin_seconds: -1", "image.recycle_bin_seconds '-1'", "0 to"),
         Wrong("image:\n  schema_file: /does/not/exist", "image.schema_file", "No such file"),
         Wrong("tls:\n  certificate: /c.pem", "tls.key", "missing"),
         Wrong("tls:\n  key: /k.pem", "tls.certificate", "missing"),
@@ -184,7 +184,7 @@ import Trust
             identity: {region: North, token_lifetime_seconds: 120, public_endpoint: 'https://id.example/'}
             image:
               stores: ['fast:/fast', 'slow:/slow']
-              default_store: slow
+              recycle_bin_seconds: 86400
               hash_algorithm: sha256
               quota: {count: 3, bytes: 4, uploading: 5, properties: 6, tags: 7, members: 8}
               size_cap_bytes: 9
@@ -203,7 +203,8 @@ import Trust
         #expect(settings.region == "North")
         let image = try #require(settings.image)
         #expect(image.stores.map(\.id) == ["fast", "slow"])
-        #expect(image.settings.defaultStore == "slow")
+        #expect(image.settings.defaultStore == "fast")
+        #expect(image.settings.recycleBinSeconds == 86400)
         #expect(image.settings.hashAlgorithm == .sha256)
         #expect(image.settings.imageCountQuota == 3)
         #expect(image.settings.imageBytesQuota == 4)

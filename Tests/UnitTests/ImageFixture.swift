@@ -56,7 +56,7 @@ final class ImageFixture: Sendable {
         try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
         surroundings = Surroundings(clock: clock, randomness: SeededRandomness(), work: DirectWork())
         database = try SQLiteDatabase(path: directory.appending(path: "test.db").path)
-        try await database.migrate(ImageMigrations.all, at: clock.now.microseconds)
+        try await database.migrate(JobMigrations.all + ImageMigrations.all, at: clock.now.microseconds)
         store = try FileBlobStore(
             id: "local", directory: directory.appending(path: "local").path, work: DirectWork(), reserveBytes: 0)
         var settings = ImageSettings()

@@ -127,10 +127,13 @@ import Testing
             ("SELECT id, store FROM blobs WHERE image_id = $1 AND state = 'live' ORDER BY created_at, id", [id]),
             ("SELECT COALESCE(SUM(charged_bytes), 0) FROM blobs WHERE project = $1 AND charged_bytes > 0", ["p"]),
             (
-                "SELECT id FROM blobs WHERE state = 'doomed' AND next_attempt_at <= $1 ORDER BY next_attempt_at, id",
-                [Int64(1)]
+                """
+                SELECT kind, subject FROM jobs WHERE state = 'waiting' AND next_attempt_at <= $1
+                ORDER BY next_attempt_at, kind, subject
+                """, [Int64(1)]
             ),
-            ("SELECT id FROM blobs WHERE state = 'writing' AND lease_until < $1", [Int64(1)]),
+            ("SELECT 1 FROM jobs WHERE state = 'running' AND lease_until < $1", [Int64(1)]),
+            ("SELECT id FROM images WHERE recycled_until <= $1 ORDER BY recycled_until, id", [Int64(1)]),
         ]
         for (sql, arguments) in statements {
             let plan = try await Self.plan(fixture, sql, arguments)

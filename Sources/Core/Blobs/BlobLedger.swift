@@ -9,6 +9,14 @@ package struct BlobLease: Sendable, Equatable {
     package let epoch: Int64
 }
 
+/// Why bytes are to be erased, for whoever looks at what waits.
+enum DoomReason: String, Sendable {
+    case imageDeleted = "image deleted"
+    case uploadFailed = "upload failed"
+    case uploadInterrupted = "upload interrupted"
+    case recycleBinEmptied = "recycle bin emptied"
+}
+
 enum BlobLedger {
     /// Announces bytes that are about to be written.
     static func announce(
@@ -18,8 +26,8 @@ enum BlobLedger {
         try db.execute(
             """
             INSERT INTO blobs (id, store, image_id, project, state, charged_bytes, epoch, lease_owner, lease_until,
-                created_at, attempts, next_attempt_at)
-            VALUES ($1, $2, $3, $4, 'writing', $5, $6, $7, $8, $9, 0, $9)
+                created_at)
+            VALUES ($1, $2, $3, $4, 'writing', $5, $6, $7, $8, $9)
             """,
             lease.blob, lease.store, lease.image, project, reservedBytes, lease.epoch, owner, until, now)
     }
@@ -40,32 +48,75 @@ enum BlobLedger {
     static func makeLive(_ lease: BlobLease, sizeBytes: Int64, in db: any SQLConnection) throws -> Bool {
         try db.execute(
             """
-            UPDATE blobs SET state = 'live', charged_bytes = $1, lease_owner = NULL, lease_until = NULL
+            UPDATE blobs SET state = 'live', charged_bytes = $1, size_bytes = $1, lease_owner = NULL,
+                lease_until = NULL
             WHERE id = $2 AND epoch = $3 AND state = 'writing'
             """,
             sizeBytes, lease.blob, lease.epoch) == 1
     }
 
-    /// Nobody may use the bytes any more; the scrubber erases them. False when the lease was not ours.
-    static func doom(_ lease: BlobLease, now: Timestamp, in db: any SQLConnection) throws -> Bool {
-        try db.execute(
-            """
-            UPDATE blobs SET state = 'doomed', charged_bytes = 0, epoch = epoch + 1, lease_owner = NULL,
-                lease_until = NULL, next_attempt_at = $1
-            WHERE id = $2 AND epoch = $3 AND state = 'writing'
-            """,
-            now, lease.blob, lease.epoch) == 1
+    /// Takes an upload's lease away: nobody may use the bytes any more, and the job that erases them is
+    /// there. False when the lease was not ours to take.
+    /// - Parameter isLetGo: whether it is certain that nobody writes the bytes any more.
+    static func doom(
+        _ lease: BlobLease, _ reason: DoomReason, isLetGo: Bool, now: Timestamp, in db: any SQLConnection
+    ) throws -> Bool {
+        let project = try db.first(
+            "SELECT project FROM blobs WHERE id = $1 AND epoch = $2 AND state = 'writing'", lease.blob, lease.epoch
+        ) { try $0.get(0, as: ProjectID?.self) }
+        guard let project else { return false }
+        try doom(lease.blob, of: project, reason, isLetGo: isLetGo, now: now, in: db)
+        return true
     }
 
-    /// Dooms all of an image's bytes, whatever is being done with them.
-    static func doomAll(of image: ImageID, now: Timestamp, in db: any SQLConnection) throws {
+    /// Dooms all of an image's bytes in one of these states, whatever is being done with them.
+    static func doomAll(
+        of image: ImageID, _ reason: DoomReason, states: [String] = ["writing", "live", "recycled"],
+        now: Timestamp, in db: any SQLConnection
+    ) throws {
+        let blobs = try db.query("SELECT id, project, state FROM blobs WHERE image_id = $1 ORDER BY id", image) {
+            (
+                id: try $0.get(0, as: BlobID.self), project: try $0.get(1, as: ProjectID?.self),
+                state: try $0.get(2, as: String.self)
+            )
+        }
+        for blob in blobs where states.contains(blob.state) {
+            try doom(blob.id, of: blob.project, reason, isLetGo: false, now: now, in: db)
+        }
+    }
+
+    /// The one place where a blob is doomed: with the job that follows.
+    private static func doom(
+        _ blob: BlobID, of project: ProjectID?, _ reason: DoomReason, isLetGo: Bool, now: Timestamp,
+        in db: any SQLConnection
+    ) throws {
+        // The lease's owner stays known: until it lets go, bytes may still come.
         try db.execute(
             """
-            UPDATE blobs SET state = 'doomed', charged_bytes = 0, epoch = epoch + 1, lease_owner = NULL,
-                lease_until = NULL, next_attempt_at = $1
-            WHERE image_id = $2 AND state <> 'doomed'
+            UPDATE blobs SET state = 'doomed', charged_bytes = 0, epoch = epoch + 1, lease_until = NULL,
+                doomed_at = $1, doom_reason = $2
+            WHERE id = $3
             """,
-            now, image)
+            now, reason.rawValue, blob)
+        if isLetGo { try letGo(blob, in: db) }
+        try Jobs.enqueue(JobName(.eraseBlob, blob.rawValue), for: project, now: now, in: db)
+    }
+
+    /// Nobody writes this doomed blob any more.
+    static func letGo(_ blob: BlobID, in db: any SQLConnection) throws {
+        try db.execute("UPDATE blobs SET lease_owner = NULL WHERE id = $1 AND state = 'doomed'", blob)
+    }
+
+    /// An image's bytes go to the recycle bin with it: they stay, and are charged to nobody.
+    static func recycle(of image: ImageID, in db: any SQLConnection) throws {
+        try db.execute(
+            "UPDATE blobs SET state = 'recycled', charged_bytes = 0 WHERE image_id = $1 AND state = 'live'", image)
+    }
+
+    static func unrecycle(of image: ImageID, in db: any SQLConnection) throws {
+        try db.execute(
+            "UPDATE blobs SET state = 'live', charged_bytes = size_bytes WHERE image_id = $1 AND state = 'recycled'",
+            image)
     }
 
     /// The bytes a project is charged for: stored and reserved.

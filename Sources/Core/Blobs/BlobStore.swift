@@ -27,6 +27,11 @@ package protocol BlobStore: Sendable {
     /// - Throws: `.unavailable`, `.readOnly`; the caller tries again later.
     func erase(_ blob: BlobID) async throws
 
+    /// Visits all that the store holds, in batches: blobs, committed or not, and what is no blob. What comes
+    /// or goes meanwhile may be missed. For `fsck`: nothing else needs a listing.
+    /// - Throws: `.unavailable`, and what `visit` throws.
+    func inventory(_ visit: @Sendable ([StoredItem]) async throws -> Void) async throws
+
     /// The room there is now. Fails when the store is not usable, so it serves as health check.
     /// - Throws: `.unavailable`.
     func space() async throws -> StoreSpace
@@ -57,6 +62,24 @@ package protocol BlobReader: Sendable {
 
     /// Gives the reader's resources back. No call may follow.
     func close() async
+}
+
+/// One thing a store holds.
+package struct StoredItem: Sendable, Equatable {
+    package enum Kind: Sendable, Hashable {
+        case committed(BlobID)
+        /// Begun and not committed: being written, or left by a crash.
+        case uncommitted(BlobID)
+        /// Nothing that this program makes; by its path.
+        case foreign(String)
+    }
+    package let kind: Kind
+    package let sizeBytes: Int64
+
+    package init(_ kind: Kind, sizeBytes: Int64) {
+        self.kind = kind
+        self.sizeBytes = sizeBytes
+    }
 }
 
 package struct StoreSpace: Sendable, Equatable {

@@ -2,9 +2,9 @@ import Logging
 import Persistence
 
 extension Images {
-    /// `DELETE /v2/images/{id}`, in one transaction: the image is a tombstone, its children are gone,
-    /// its bytes are doomed, whatever was being done with them. Erasing follows; the answer does not
-    /// wait for it.
+    /// `DELETE /v2/images/{id}`, in one transaction: the image is a tombstone, its children are gone, its
+    /// bytes are doomed, whatever was being done with them, and the jobs that erase them are there. The
+    /// answer does not wait for those. With a recycle bin, children and bytes stay for its time.
     /// - Throws: `ServiceError`: `.notFound`, `.forbidden` (policy, protected).
     package func delete(_ id: ImageID, as caller: Caller) async throws {
         let now = now
@@ -13,14 +13,23 @@ extension Images {
             guard !image.isProtected else {
                 throw ServiceError.forbidden("Image \(id) is protected and cannot be deleted.")
             }
-            try db.execute(
-                "UPDATE images SET status = 'deleted', deleted_at = $1, updated_at = $1 WHERE id = $2", now, id)
-            try BlobLedger.doomAll(of: id, now: now, in: db)
-            try db.execute("DELETE FROM image_properties WHERE image_id = $1", id)
-            try db.execute("DELETE FROM image_tags WHERE image_id = $1", id)
-            try db.execute("DELETE FROM image_members WHERE image_id = $1", id)
+            if settings.recycleBinSeconds > 0 {
+                try recycle(image, now: now, in: db)
+            } else {
+                try db.execute(
+                    "UPDATE images SET status = 'deleted', deleted_at = $1, updated_at = $1 WHERE id = $2", now, id)
+                try Self.discard(id, .imageDeleted, now: now, in: db)
+            }
         }
-        scrubberWake.signal()
+        reconcilerWake.signal()
         caller.logger.info("image deleted", metadata: ["image": "\(id)"])
+    }
+
+    /// Everything of a deleted image but its tombstone.
+    static func discard(_ id: ImageID, _ reason: DoomReason, now: Timestamp, in db: any SQLConnection) throws {
+        try BlobLedger.doomAll(of: id, reason, now: now, in: db)
+        try db.execute("DELETE FROM image_properties WHERE image_id = $1", id)
+        try db.execute("DELETE FROM image_tags WHERE image_id = $1", id)
+        try db.execute("DELETE FROM image_members WHERE image_id = $1", id)
     }
 }

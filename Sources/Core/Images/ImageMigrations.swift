@@ -3,7 +3,8 @@ import Persistence
 /// The tables of images and their bytes. Versions 200 to 299.
 package enum ImageMigrations {
     package static let all = [
-        Migration(200, "images", images + children + blobs)
+        Migration(200, "images", images + children + blobs),
+        Migration(201, "recycle bin", recycleBin + blobsWithJobs),
     ]
 
     /// A deleted image stays as a row, so that its id is never given out again (OSSN-0075). All that
@@ -128,5 +129,66 @@ package enum ImageMigrations {
         "CREATE INDEX blobs_usage ON blobs (project, charged_bytes) WHERE charged_bytes > 0",
         "CREATE INDEX blobs_doomed ON blobs (next_attempt_at, id) WHERE state = 'doomed'",
         "CREATE INDEX blobs_writing ON blobs (lease_until, id) WHERE state = 'writing'",
+    ]
+
+    /// In the recycle bin an image is deleted for everyone, but keeps its children and bytes until
+    /// `recycled_until`.
+    private static let recycleBin = [
+        "ALTER TABLE images ADD COLUMN recycled_until BIGINT",
+        "ALTER TABLE images ADD COLUMN status_before_deletion TEXT",
+        "CREATE INDEX images_recycled ON images (recycled_until, id) WHERE recycled_until IS NOT NULL",
+    ]
+
+    /// Erasing is a job; and a doomed blob keeps the owner of its last lease until that has let go:
+    ///
+    ///     writing ──commit──▶ live ◀──undelete/delete──▶ recycled
+    ///        │                 │ delete                     │ bin emptied
+    ///        └─failure, lost───┴──────────▶ doomed ◀────────┘
+    ///          lease, delete                  └──erased and let go──▶ (no row)
+    private static let blobsWithJobs = [
+        """
+        CREATE TABLE blobs_new (
+            id TEXT PRIMARY KEY,
+            store TEXT NOT NULL,
+            image_id TEXT NOT NULL REFERENCES images (id),
+            project TEXT,
+            state TEXT NOT NULL CHECK (state IN ('writing', 'live', 'recycled', 'doomed')),
+            charged_bytes BIGINT NOT NULL CHECK (charged_bytes >= 0),
+            size_bytes BIGINT,
+            epoch BIGINT NOT NULL,
+            lease_owner TEXT,
+            lease_until BIGINT,
+            created_at BIGINT NOT NULL,
+            doomed_at BIGINT,
+            doom_reason TEXT,
+            CHECK ((state = 'writing') = (lease_until IS NOT NULL)),
+            CHECK (state <> 'writing' OR lease_owner IS NOT NULL),
+            CHECK (state IN ('writing', 'doomed') OR lease_owner IS NULL),
+            CHECK (state <> 'live' OR (size_bytes IS NOT NULL AND charged_bytes = size_bytes)),
+            CHECK (state <> 'recycled' OR size_bytes IS NOT NULL),
+            CHECK (state IN ('writing', 'live') OR charged_bytes = 0),
+            CHECK ((state = 'doomed') = (doomed_at IS NOT NULL)),
+            CHECK ((state = 'doomed') = (doom_reason IS NOT NULL))
+        )
+        """,
+        """
+        INSERT INTO blobs_new (id, store, image_id, project, state, charged_bytes, size_bytes, epoch, lease_owner,
+            lease_until, created_at, doomed_at, doom_reason)
+        SELECT id, store, image_id, project, state, charged_bytes,
+            CASE WHEN state = 'live' THEN charged_bytes END, epoch, lease_owner, lease_until, created_at,
+            CASE WHEN state = 'doomed' THEN created_at END, CASE WHEN state = 'doomed' THEN 'image deleted' END
+        FROM blobs
+        """,
+        """
+        INSERT INTO jobs (kind, subject, project, state, attempts, next_attempt_at, epoch, last_error, created_at)
+        SELECT 'erase-blob', id, project, 'waiting', attempts, next_attempt_at, 0, last_error, created_at
+        FROM blobs WHERE state = 'doomed'
+        """,
+        "DROP TABLE blobs",
+        "ALTER TABLE blobs_new RENAME TO blobs",
+        "CREATE INDEX blobs_image ON blobs (image_id, state)",
+        "CREATE INDEX blobs_usage ON blobs (project, charged_bytes) WHERE charged_bytes > 0",
+        "CREATE INDEX blobs_doomed ON blobs (doomed_at, id) WHERE state = 'doomed'",
+        "CREATE INDEX blobs_held ON blobs (lease_owner, id) WHERE lease_owner IS NOT NULL",
     ]
 }

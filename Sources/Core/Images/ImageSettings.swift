@@ -21,7 +21,9 @@ package struct ImageSettings: Sendable {
     package var diskFormats = ["ami", "ari", "aki", "vhd", "vhdx", "vmdk", "raw", "qcow2", "vdi", "iso", "ploop"]
     /// Typed common properties (`schema-image.json`); empty when the operator has none.
     package var schemaProperties = SchemaProperties.standard
-    /// How long an upload's lease lasts without being renewed, in seconds.
+    /// How long a deleted image can be had back, in seconds; 0 is not at all.
+    package var recycleBinSeconds: Int64 = 0
+    /// How long the lease of an upload or a job lasts without being renewed, in seconds.
     package var leaseSeconds: Int64 = 30
     /// Bytes of uploads that may be in memory at once, over all uploads.
     package var uploadBufferBytes = 96 << 20

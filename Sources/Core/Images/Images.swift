@@ -9,11 +9,16 @@ package struct Images: Sendable {
     /// This process: owner of the leases it takes.
     let instance: InstanceID
     let uploads: UploadBudget
-    let scrubberWake = WakeSignal()
+    let held: HeldBlobs
+    let jobs: Jobs
+    let instances: Instances
+    let reconcilerWake = WakeSignal()
 
+    /// - Parameter node: where processes of this service run one at a time. A process that starts there
+    ///   takes over what its predecessors held.
     package init(
         database: any SQLDatabase, stores: StoreSet, surroundings: Surroundings, settings: ImageSettings,
-        instance: InstanceID
+        instance: InstanceID, node: String = "local"
     ) {
         self.database = database
         self.stores = stores
@@ -21,6 +26,13 @@ package struct Images: Sendable {
         self.settings = settings
         self.instance = instance
         uploads = UploadBudget(limitBytes: settings.uploadBufferBytes)
+        let held = HeldBlobs()
+        self.held = held
+        instances = Instances(database: database, clock: surroundings.clock, instance: instance, node: node)
+        let erase = EraseBlob(database: database, stores: stores, instance: instance, held: held)
+        jobs = Jobs(
+            database: database, surroundings: surroundings, instance: instance, leaseSeconds: settings.leaseSeconds,
+            workers: [.eraseBlob: erase.run])
     }
 
     var now: Timestamp { surroundings.clock.now }

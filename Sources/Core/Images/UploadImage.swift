@@ -13,7 +13,7 @@ import Trust
 /// 4. One transaction commits: the bytes are the image's, the image is `active`.
 ///
 /// Whatever fails on the way, the image goes back to `queued` and the bytes are doomed, in one
-/// transaction; the scrubber does the same for an upload that a crash cut off.
+/// transaction; the reconciler does the same for an upload that a crash cut off.
 extension Images {
     /// - Parameters:
     ///   - body: the bytes; it must throw when it ends before it is whole.
@@ -28,15 +28,22 @@ extension Images {
         guard let blobStore = stores[storeID] else {
             throw ServiceError.badRequest("There is no store '\(storeID)' to upload to.")
         }
-        let claim = try await claimUpload(of: id, declaredSizeBytes: declaredSizeBytes, store: storeID, as: caller)
+        let lease = BlobLease(blob: BlobID(surroundings.uuid()), store: storeID, image: id, epoch: 1)
+        held.hold(lease.blob)
+        defer { held.letGo(lease.blob) }
+        let claim = try await claimUpload(lease, declaredSizeBytes: declaredSizeBytes, as: caller)
         uploadsInFlight.increment()
         defer { uploadsInFlight.decrement() }
         do {
             try await stream(body, claim, into: blobStore)
         } catch {
-            let wasOurs = await giveUp(claim.lease, in: blobStore, caller: caller)
-            // Without the lease the store's complaint is an echo: the scrubber has taken the bytes away.
-            throw wasOurs ? ServiceError(storage: error) ?? error : Self.vanished(id)
+            switch await giveUp(lease, caller: caller) {
+            case .undone, .leftToReconciler: throw ServiceError(storage: error) ?? error
+            // Without the lease the store's complaint is an echo: the bytes were taken away.
+            case .imageDeleted: throw Self.vanished(id)
+            case .leaseLost: throw Self.leaseLost(id)
+            case .committed: break
+            }
         }
         caller.logger.info("image uploaded", metadata: ["image": "\(id)", "store": "\(storeID)"])
     }
@@ -54,10 +61,10 @@ extension Images {
     }
 
     private func claimUpload(
-        of id: ImageID, declaredSizeBytes: Int64?, store: StoreID, as caller: Caller
+        _ lease: BlobLease, declaredSizeBytes: Int64?, as caller: Caller
     ) async throws -> Claim {
         if let size = declaredSizeBytes, size > settings.sizeCapBytes { throw sizeCapExceeded }
-        let lease = BlobLease(blob: BlobID(surroundings.uuid()), store: store, image: id, epoch: 1)
+        let id = lease.image
         let now = now
         return try await database.write { db in
             guard let image = try db.image(id) else { throw ServiceError.noImage(id) }
@@ -125,7 +132,7 @@ extension Images {
     }
 
     /// Renews the lease three times in its length, until cancelled.
-    /// - Throws: `ServiceError.gone` when somebody else has it: the image was deleted.
+    /// - Throws: when somebody else took it; `giveUp` finds out why.
     private func keepLease(_ lease: BlobLease) async throws {
         while true {
             try await surroundings.clock.sleep(seconds: Double(settings.leaseSeconds) / 3)
@@ -139,6 +146,10 @@ extension Images {
 
     private static func vanished(_ id: ImageID) -> ServiceError {
         .gone("Image \(id) was deleted while its data was being uploaded; the data was discarded.")
+    }
+
+    private static func leaseLost(_ id: ImageID) -> ServiceError {
+        .unavailable("The upload to image \(id) stalled for too long and was given up; upload again.")
     }
 
     private func commitUpload(_ claim: Claim, _ bytes: UploadedBytes) async throws {
@@ -161,29 +172,33 @@ extension Images {
         }
     }
 
-    /// The way back, shared with the scrubber. If even this fails, the lease runs out and the
-    /// scrubber takes it.
-    /// - Returns: whether the lease was still ours.
-    private func giveUp(_ lease: BlobLease, in store: any BlobStore, caller: Caller) async -> Bool {
+    private enum WayBack: Sendable { case undone, leaseLost, imageDeleted, committed, leftToReconciler }
+
+    /// The way back, the same as the reconciler's for an upload that a crash cut off. Nothing of the
+    /// upload touches the store any more.
+    private func giveUp(_ lease: BlobLease, caller: Caller) async -> WayBack {
         let now = now
         do {
-            let wasOurs = try await database.write { db in
-                guard try BlobLedger.doom(lease, now: now, in: db) else { return false }
-                try Self.returnToQueued(lease.image, in: db)
-                return true
+            let (way, mustErase) = try await database.write { db in
+                if try BlobLedger.doom(lease, .uploadFailed, isLetGo: true, now: now, in: db) {
+                    try Self.returnToQueued(lease.image, in: db)
+                    return (WayBack.undone, true)
+                }
+                let state = try db.first("SELECT state FROM blobs WHERE id = $1", lease.blob) {
+                    try $0.get(0, as: String.self)
+                }
+                // The commit was there, although its caller was told otherwise.
+                if state == "live" { return (.committed, false) }
+                try BlobLedger.letGo(lease.blob, in: db)
+                return (try db.image(lease.image) == nil ? .imageDeleted : .leaseLost, state == "doomed")
             }
-            if wasOurs {
-                await scrub(lease.blob)
-            } else {
-                // The scrubber may have erased before the first byte was written, and removed the row.
-                try await store.erase(lease.blob)
-            }
-            return wasOurs
+            if mustErase { await jobs.run(JobName(.eraseBlob, lease.blob.rawValue)) }
+            return way
         } catch {
             caller.logger.error(
-                "upload could not be undone now; the scrubber will",
+                "upload could not be undone now; the reconciler will",
                 metadata: ["image": "\(lease.image)", "blob": "\(lease.blob)", "error": "\(error)"])
-            return true
+            return .leftToReconciler
         }
     }
 

@@ -207,7 +207,8 @@ extension ServerSettings {
         settings.sizeCapBytes = Int64(resolved.integer(.imageSizeCap))
         settings.uploadBufferBytes = resolved.integer(.imageUploadBuffer)
         settings.leaseSeconds = Int64(resolved.integer(.imageLease))
-        settings.defaultStore = defaultStore(resolved, stores, &problems)
+        settings.defaultStore = stores.first?.id ?? settings.defaultStore
+        settings.recycleBinSeconds = Int64(resolved.integer(.imageRecycleBin))
         if let path = resolved.text(.imageSchemaFile) {
             do {
                 settings.schemaProperties = try SchemaProperties(
@@ -245,18 +246,6 @@ extension ServerSettings {
             }
         }
         return stores
-    }
-
-    private static func defaultStore(
-        _ resolved: ResolvedSettings, _ stores: [StoreChoice], _ problems: inout [String]
-    ) -> StoreID {
-        guard let name = resolved.text(.imageDefaultStore) else { return stores.first?.id ?? "local" }
-        if !stores.contains(where: { $0.id.rawValue == name }) {
-            problems.append(
-                "image.default_store '\(name)': there is no such store; allowed: "
-                    + stores.map(\.id.rawValue).joined(separator: ", "))
-        }
-        return StoreID(name)
     }
 
     private func addressProblems(mayBeInsecure: Bool) -> [String] {

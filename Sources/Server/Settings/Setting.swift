@@ -149,10 +149,10 @@ extension Setting {
         "The Image API's URL as clients reach it, without /v2; for the catalogue and links.")
     package static let imageStores = Setting(
         "image.stores", .list, note: "local:<data_dir>/stores/local",
-        "Where image data lives: NAME:DIRECTORY, one or more.")
-    package static let imageDefaultStore = Setting(
-        "image.default_store", .text, note: "the first of image.stores",
-        "The store of uploads that name none.")
+        "Where image data lives: NAME:DIRECTORY, one or more; the first takes the uploads that name none.")
+    package static let imageRecycleBin = Setting(
+        "image.recycle_bin_seconds", .integer(0...31_622_400), default: .integer(0),
+        "How long a deleted image can be had back by the operator; 0 is not at all.")
     package static let imageHashAlgorithm = Setting(
         "image.hash_algorithm", .choice(DigestAlgorithm.allCases.map(\.rawValue)), default: .text("sha512"),
         "The digest kept as os_hash_value of new uploads.")
@@ -175,7 +175,7 @@ extension Setting {
         "Memory that all uploads together may use as buffers.")
     package static let imageLease = Setting(
         "image.lease_seconds", .integer(5...3600), default: .integer(30),
-        "How long after its server's last sign of life an upload is given up.")
+        "How long after its server's last sign of life an upload or a job is given up.")
 
     private static func quota(_ name: String, _ value: Int, _ what: String) -> Setting {
         Setting("image.quota." + name, .integer(-1...Int.max), default: .integer(value), what + "; -1 is no limit.")
@@ -187,7 +187,7 @@ extension Setting {
         identityMode, identityListen, identityPublicEndpoint, identityRegion, identityTokenLifetime,
         keystoneAuthURL, keystoneUsername, keystonePassword, keystonePasswordFile, keystoneProject,
         keystoneUserDomain, keystoneProjectDomain, keystoneCache,
-        imageEnabled, imageListen, imagePublicEndpoint, imageStores, imageDefaultStore, imageHashAlgorithm,
+        imageEnabled, imageListen, imagePublicEndpoint, imageStores, imageRecycleBin, imageHashAlgorithm,
         imageQuotaCount, imageQuotaBytes, imageQuotaUploading, imageQuotaProperties, imageQuotaTags,
         imageQuotaMembers, imageSizeCap, imageListLimitMax, imageSchemaFile, imageUploadBuffer, imageLease,
     ]

@@ -1,0 +1,106 @@
+import Logging
+import Metrics
+import Persistence
+
+/// Finishes what was begun and undoes what was cut off. It takes no facts from whatever woke it: it
+/// reads rows, and may run twice, here and in other processes.
+extension Images {
+    private static let wakeSeconds: Double = 5
+
+    /// To be called once, before the first request: uploads and jobs of processes that are gone are given
+    /// up at once, not when their leases end.
+    package func recover(logger: Logger) async throws {
+        try await instances.register()
+        let undone = try await giveUpUploads()
+        if undone > 0 { logger.warning("interrupted uploads undone", metadata: ["count": "\(undone)"]) }
+    }
+
+    /// Runs until cancelled: at every wake-up, and every few seconds.
+    package func runReconciler(logger: Logger) async {
+        while !Task.isCancelled {
+            do {
+                try await reconcile()
+            } catch is CancellationError {
+                return
+            } catch {
+                logger.error("reconciling failed; it will be tried again", metadata: ["error": "\(error)"])
+            }
+            await reconcilerWake.wait(seconds: Self.wakeSeconds, clock: surroundings.clock)
+        }
+    }
+
+    /// One pass: leases that ran out, images whose time in the recycle bin is over, jobs that are due.
+    package func reconcile() async throws {
+        try await instances.keepSeen()
+        _ = try await giveUpUploads()
+        try await emptyRecycleBin()
+        try await jobs.takeBack()
+        try await jobs.runDue()
+        try await recordGauges()
+    }
+
+    /// Takes the leases of uploads that ended without a word: of processes that are gone, of processes
+    /// that are late, and of tasks of this one that could not give theirs back.
+    private func giveUpUploads() async throws -> Int {
+        let now = now
+        let found = try await database.read { db in
+            try db.query(
+                """
+                SELECT b.id, b.store, b.image_id, b.epoch, b.lease_owner, b.state,
+                    CASE WHEN b.lease_until < $1 THEN 1 ELSE 0 END, CASE WHEN n.id IS NULL THEN 1 ELSE 0 END
+                FROM blobs b LEFT JOIN instances n ON n.id = b.lease_owner
+                WHERE b.lease_owner IS NOT NULL ORDER BY b.id
+                """, now
+            ) { row in
+                HeldBlob(
+                    lease: BlobLease(
+                        blob: try row.get(0), store: try row.get(1), image: try row.get(2), epoch: try row.get(3)),
+                    owner: try row.get(4), isWriting: try row.get(5, as: String.self) == "writing",
+                    isOverdue: try row.get(6), isOwnerGone: try row.get(7))
+            }
+        }
+        // Of our own we know: a task that holds its blob is alive, and cleans up itself.
+        let abandoned = found.filter { $0.owner == instance ? !held.contains($0.lease.blob) : $0.isOwnerGone }
+        let late = found.filter { $0.owner != instance && $0.isWriting && $0.isOverdue && !$0.isOwnerGone }
+        if abandoned.isEmpty, late.isEmpty { return 0 }
+        return try await database.write { db in
+            var count = 0
+            for blob in abandoned + late where blob.isWriting {
+                let isLetGo = blob.owner == instance || blob.isOwnerGone
+                guard try BlobLedger.doom(blob.lease, .uploadInterrupted, isLetGo: isLetGo, now: now, in: db) else {
+                    continue
+                }
+                try Self.returnToQueued(blob.lease.image, in: db)
+                count += 1
+            }
+            for blob in abandoned where !blob.isWriting { try BlobLedger.letGo(blob.lease.blob, in: db) }
+            return count
+        }
+    }
+
+    private struct HeldBlob: Sendable {
+        let lease: BlobLease
+        let owner: InstanceID
+        let isWriting: Bool
+        let isOverdue: Bool
+        let isOwnerGone: Bool
+    }
+
+    private func recordGauges() async throws {
+        let rows = try await database.read { db in
+            try db.query("SELECT kind, state, COUNT(*) FROM jobs GROUP BY kind, state") {
+                (
+                    kind: try $0.get(0, as: String.self), state: try $0.get(1, as: String.self),
+                    try $0.get(2, as: Int.self)
+                )
+            }
+        }
+        var counts = ["waiting": 0, "parked": 0]
+        for (kind, state, count) in rows where kind == JobKind.eraseBlob.rawValue {
+            counts[state == "parked" ? "parked" : "waiting", default: 0] += count
+        }
+        for (state, count) in counts {
+            Gauge(label: "ambrotype_job_queue_depth", dimensions: [("queue", "erase"), ("state", state)]).record(count)
+        }
+    }
+}

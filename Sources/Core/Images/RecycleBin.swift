@@ -1,0 +1,155 @@
+import Logging
+import Persistence
+
+/// Deleted images that can still be had back. To everyone but the operator they are deleted.
+extension Images {
+    /// A step of the deletion: what was being uploaded is given up, all else stays as it is.
+    func recycle(_ image: Image, now: Timestamp, in db: any SQLConnection) throws {
+        // Without its bytes an image that was being uploaded is one that waits for data.
+        try Self.returnToQueued(image.id, in: db)
+        try db.execute(
+            """
+            UPDATE images SET status_before_deletion = status, status = 'deleted', deleted_at = $1, updated_at = $1,
+                recycled_until = $2
+            WHERE id = $3
+            """,
+            now, now.adding(seconds: settings.recycleBinSeconds), image.id)
+        try BlobLedger.doomAll(of: image.id, .imageDeleted, states: ["writing"], now: now, in: db)
+        try BlobLedger.recycle(of: image.id, in: db)
+    }
+
+    /// Empties the bin of what was there for its time.
+    func emptyRecycleBin() async throws {
+        let bin = RecycleBin(database: database, clock: surroundings.clock, settings: settings)
+        while try await bin.discardExpired() {}
+    }
+}
+
+/// The recycle bin as its operator has it, while servers run.
+package struct RecycleBin: Sendable {
+    private static let batch = 100
+
+    private let database: any SQLDatabase
+    private let clock: any WallClock
+    private let settings: ImageSettings
+
+    package init(database: any SQLDatabase, clock: any WallClock, settings: ImageSettings) {
+        self.database = database
+        self.clock = clock
+        self.settings = settings
+    }
+
+    /// An image in the bin.
+    package struct Entry: Sendable, Equatable {
+        package let id: ImageID
+        package let name: String?
+        package let owner: ProjectID?
+        package let deletedAt: Timestamp
+        /// When its bytes go.
+        package let recycledUntil: Timestamp
+        package let sizeBytes: Int64
+    }
+
+    /// What is in the bin, the next to go first.
+    /// - Throws: `SQLError`.
+    package func entries(limit: Int = 1000) async throws -> [Entry] {
+        try await database.read { db in
+            try db.query(
+                """
+                SELECT i.id, i.name, i.owner, i.deleted_at, i.recycled_until, (
+                    SELECT COALESCE(SUM(b.size_bytes), 0) FROM blobs b
+                    WHERE b.image_id = i.id AND b.state = 'recycled')
+                FROM images i WHERE i.recycled_until IS NOT NULL ORDER BY i.recycled_until, i.id LIMIT $1
+                """, limit
+            ) { row in
+                Entry(
+                    id: try row.get(0), name: try row.get(1), owner: try row.get(2), deletedAt: try row.get(3),
+                    recycledUntil: try row.get(4), sizeBytes: try row.get(5))
+            }
+        }
+    }
+
+    /// Images and bytes in the bin.
+    /// - Throws: `SQLError`.
+    package func size() async throws -> (images: Int64, bytes: Int64) {
+        try await database.read { db in
+            let images = try db.first("SELECT COUNT(*) FROM images WHERE recycled_until IS NOT NULL") {
+                try $0.get(0, as: Int64.self)
+            }
+            let bytes = try db.first("SELECT COALESCE(SUM(size_bytes), 0) FROM blobs WHERE state = 'recycled'") {
+                try $0.get(0, as: Int64.self)
+            }
+            return (images ?? 0, bytes ?? 0)
+        }
+    }
+
+    /// Takes an image out of the bin: it is as it was before it was deleted.
+    /// - Parameter mayExceedQuota: whether its project may have more than its quotas by that.
+    /// - Throws: `ServiceError`: `.notFound` (not in the bin), `.tooLarge` (quota).
+    package func undelete(_ id: ImageID, mayExceedQuota: Bool = false) async throws {
+        let now = clock.now
+        try await database.write { db in
+            let found = try db.first(
+                "SELECT owner FROM images WHERE id = $1 AND recycled_until IS NOT NULL", id
+            ) { try $0.get(0, as: ProjectID?.self) }
+            guard let owner = found else { throw Self.notThere(id) }
+            if !mayExceedQuota { try requireRoom(for: id, of: owner, in: db) }
+            try db.execute(
+                """
+                UPDATE images SET status = status_before_deletion, status_before_deletion = NULL, deleted_at = NULL,
+                    recycled_until = NULL, updated_at = $1
+                WHERE id = $2
+                """,
+                now, id)
+            try BlobLedger.unrecycle(of: id, in: db)
+        }
+    }
+
+    private func requireRoom(for id: ImageID, of owner: ProjectID?, in db: any SQLConnection) throws {
+        let bytes = try db.first(
+            "SELECT COALESCE(SUM(size_bytes), 0) FROM blobs WHERE image_id = $1 AND state = 'recycled'", id
+        ) { try $0.get(0, as: Int64.self) }
+        try ImageQuota.requireRoomForImage(of: owner, settings, in: db)
+        _ = try ImageQuota.reservation(
+            forDeclared: bytes ?? 0, receivedBytes: 0, alreadyReserved: 0, owner: owner, settings, in: db)
+    }
+
+    /// Takes an image out of the bin for good: its bytes go now.
+    /// - Throws: `ServiceError.notFound`.
+    package func discard(_ id: ImageID) async throws {
+        let now = clock.now
+        try await database.write { db in
+            guard try Self.discard(id, now: now, in: db) else { throw Self.notThere(id) }
+        }
+    }
+
+    /// - Returns: whether there may be more.
+    func discardExpired() async throws -> Bool {
+        let now = clock.now
+        let due = try await database.read { db in
+            try db.query(
+                "SELECT id FROM images WHERE recycled_until <= $1 ORDER BY recycled_until, id LIMIT $2", now, Self.batch
+            ) { try $0.get(0, as: ImageID.self) }
+        }
+        guard !due.isEmpty else { return false }
+        try await database.write { db in
+            for id in due { _ = try Self.discard(id, now: now, in: db) }
+        }
+        return due.count == Self.batch
+    }
+
+    private static func discard(_ id: ImageID, now: Timestamp, in db: any SQLConnection) throws -> Bool {
+        let changed = try db.execute(
+            """
+            UPDATE images SET recycled_until = NULL, status_before_deletion = NULL
+            WHERE id = $1 AND recycled_until IS NOT NULL
+            """, id)
+        guard changed == 1 else { return false }
+        try Images.discard(id, .recycleBinEmptied, now: now, in: db)
+        return true
+    }
+
+    private static func notThere(_ id: ImageID) -> ServiceError {
+        .notFound("Image \(id) is not in the recycle bin.")
+    }
+}

@@ -1,0 +1,48 @@
+import Persistence
+
+/// The processes that work on a database. One that is gone has no row, and only then can what it held
+/// be taken for good: a lease that ran out says that its owner is late, not that it will never wake up
+/// and write again.
+struct Instances: Sendable {
+    /// A process that was not seen for so long does not come back.
+    private static let forgottenAfterSeconds: Int64 = 24 * 3600
+    private static let seenEverySeconds: Int64 = 60
+
+    let database: any SQLDatabase
+    let clock: any WallClock
+    let instance: InstanceID
+    /// Where processes run one at a time: a new one there means that the earlier are gone.
+    let node: String
+
+    /// Says that this process runs, and that all others of its node are gone.
+    func register() async throws {
+        let now = clock.now
+        try await database.write { db in
+            try db.execute("DELETE FROM instances WHERE node = $1", node)
+            try db.execute(
+                "INSERT INTO instances (id, node, started_at, seen_at) VALUES ($1, $2, $3, $3)", instance, node, now)
+        }
+    }
+
+    /// Says now and then that this process still runs, and forgets those that do not.
+    func keepSeen() async throws {
+        let now = clock.now
+        let isDue = try await database.read { db in
+            let seen = try db.first("SELECT seen_at FROM instances WHERE id = $1", instance) {
+                try $0.get(0, as: Timestamp.self)
+            }
+            return seen.map { $0.adding(seconds: Self.seenEverySeconds) <= now } ?? true
+        }
+        guard isDue else { return }
+        try await database.write { db in
+            try db.execute(
+                """
+                INSERT INTO instances (id, node, started_at, seen_at) VALUES ($1, $2, $3, $3)
+                ON CONFLICT (id) DO UPDATE SET seen_at = excluded.seen_at
+                """, instance, node, now)
+            try db.execute(
+                "DELETE FROM instances WHERE seen_at < $1 AND id <> $2",
+                now.adding(seconds: -Self.forgottenAfterSeconds), instance)
+        }
+    }
+}

@@ -1,0 +1,208 @@
+import Logging
+import Metrics
+import Persistence
+
+/// Durable jobs: asked for in the transaction that needs them, done at once if possible, and tried
+/// again until they are done. A job that no further attempt can help is parked, shown and kept.
+package struct Jobs: Sendable {
+    /// How many jobs are claimed, and done at once.
+    private static let batch = 32
+    private static let width = 8
+    /// After so many failures that do not look as if they would pass, a job is parked.
+    private static let hopelessAttempts = 8
+
+    let database: any SQLDatabase
+    let surroundings: Surroundings
+    let instance: InstanceID
+    let leaseSeconds: Int64
+    let workers: [JobKind: JobWorker]
+
+    var now: Timestamp { surroundings.clock.now }
+
+    /// A step of the caller's transaction. Asked for again, a job that waits stays as it is.
+    static func enqueue(
+        _ name: JobName, for project: ProjectID?, now: Timestamp, in db: any SQLConnection
+    ) throws {
+        try db.execute(
+            """
+            INSERT INTO jobs (kind, subject, project, state, attempts, next_attempt_at, epoch, created_at)
+            VALUES ($1, $2, $3, 'waiting', 0, $4, 0, $4)
+            ON CONFLICT (kind, subject) DO NOTHING
+            """,
+            name.kind, name.subject, project, now)
+    }
+
+    /// Does all that is due, several at once, until nothing is.
+    func runDue() async throws {
+        let now = now
+        while true {
+            let due = try await database.read { db in
+                try db.query(
+                    """
+                    SELECT kind, subject FROM jobs WHERE state = 'waiting' AND next_attempt_at <= $1
+                    ORDER BY next_attempt_at, kind, subject LIMIT $2
+                    """,
+                    now, Self.batch
+                ) { JobName(try $0.get(0), try $0.get(1)) }
+            }
+            try Task.checkCancellation()
+            if due.isEmpty { return }
+            await withTaskGroup(of: Void.self) { group in
+                for (index, name) in due.enumerated() {
+                    if index >= Self.width { await group.next() }
+                    group.addTask { await run(name) }
+                }
+            }
+            if due.count < Self.batch { return }
+        }
+    }
+
+    /// Gives back the jobs of whoever did not renew its lease.
+    func takeBack() async throws {
+        let now = now
+        let overdue = try await database.read { db in
+            try db.first("SELECT 1 FROM jobs WHERE state = 'running' AND lease_until < $1", now) { _ in true } ?? false
+        }
+        guard overdue else { return }
+        _ = try await database.write { db in
+            try db.execute(
+                """
+                UPDATE jobs SET state = 'waiting', lease_owner = NULL, lease_until = NULL, next_attempt_at = $1
+                WHERE state = 'running' AND lease_until < $1
+                """, now)
+        }
+    }
+
+    /// Does one job now, if it waits and nobody else has it. What goes wrong is kept in its row.
+    func run(_ name: JobName) async {
+        guard let job = await claim(name) else { return }
+        do {
+            guard let worker = workers[name.kind] else {
+                throw JobIsHopeless("this program knows no jobs of the kind \(name.kind)")
+            }
+            switch try await underLease(job, worker) {
+            case .done(let lastSteps): try await finish(job, lastSteps)
+            case .notYet(let reason, let seconds): await postpone(job, seconds: seconds, reason)
+            }
+        } catch is CancellationError {
+            await postpone(job, seconds: 0, nil)
+        } catch {
+            await fail(job, error)
+        }
+    }
+
+    private func claim(_ name: JobName) async -> Job? {
+        let now = now
+        // A claim that cannot be written is no claim: the job waits on.
+        let claimed = try? await database.write { db -> Job? in
+            let changed = try db.execute(
+                """
+                UPDATE jobs SET state = 'running', lease_owner = $1, lease_until = $2, epoch = epoch + 1
+                WHERE kind = $3 AND subject = $4 AND state = 'waiting'
+                """,
+                instance, now.adding(seconds: leaseSeconds), name.kind, name.subject)
+            guard changed == 1 else { return nil }
+            return try db.first(
+                "SELECT \(JobRow.columns) FROM jobs WHERE kind = $1 AND subject = $2", name.kind, name.subject,
+                row: JobRow.read)
+        }
+        return claimed ?? nil
+    }
+
+    /// The worker runs for as long as the lease is ours; lost, it is cancelled.
+    private func underLease(_ job: Job, _ worker: @escaping JobWorker) async throws -> JobOutcome {
+        try await withThrowingTaskGroup(of: JobOutcome.self) { group in
+            group.addTask {
+                while true {
+                    try await surroundings.clock.sleep(seconds: Double(leaseSeconds) / 3)
+                    let until = now.adding(seconds: leaseSeconds)
+                    let isOurs = try await database.write { db in
+                        try Self.update(job, "lease_until = $3", until, in: db)
+                    }
+                    guard isOurs else { throw LeaseLost() }
+                }
+            }
+            group.addTask { try await worker(job) }
+            defer { group.cancelAll() }
+            guard let outcome = try await group.next() else { throw CancellationError() }
+            return outcome
+        }
+    }
+
+    private func finish(_ job: Job, _ lastSteps: @escaping @Sendable (any SQLConnection) throws -> Void) async throws {
+        try await database.write { db in
+            let removed = try db.execute(
+                "DELETE FROM jobs WHERE kind = $1 AND subject = $2 AND state = 'running' AND epoch = $3",
+                job.name.kind, job.name.subject, job.epoch)
+            // Whoever claimed it since ends it.
+            if removed == 1 { try lastSteps(db) }
+        }
+    }
+
+    private func postpone(_ job: Job, seconds: Int64, _ reason: String?) async {
+        let next = now.adding(seconds: seconds)
+        _ = try? await database.write { db in
+            try Self.update(
+                job, "state = 'waiting', lease_owner = NULL, lease_until = NULL, next_attempt_at = $3, last_error = $4",
+                next, reason, in: db)
+        }
+    }
+
+    private func fail(_ job: Job, _ error: any Error) async {
+        if error is LeaseLost { return }
+        let text = "\(error)"
+        if error is JobIsHopeless || !error.mayPass && job.attempts + 1 >= Self.hopelessAttempts {
+            Counter(label: "ambrotype_jobs_parked_total", dimensions: [("kind", job.name.kind.rawValue)]).increment()
+            _ = try? await database.write { db in
+                try Self.update(
+                    job,
+                    "state = 'parked', lease_owner = NULL, lease_until = NULL, attempts = attempts + 1, last_error = $3",
+                    text, in: db)
+            }
+            return
+        }
+        let limit: Int64 = 1 << min(9, job.attempts + 1)
+        // Spreads the attempts of many jobs over time: half of the wait is drawn.
+        let draw = Int64(surroundings.randomness.bytes(1)[0])
+        let next = Timestamp(microseconds: now.microseconds + limit * 500_000 + limit * 500_000 * draw / 255)
+        _ = try? await database.write { db in
+            try Self.update(
+                job,
+                """
+                state = 'waiting', lease_owner = NULL, lease_until = NULL, attempts = attempts + 1,
+                    next_attempt_at = $3, last_error = $4
+                """,
+                next, text, in: db)
+        }
+    }
+
+    /// Changes a job that is still ours; `$3` and on are the arguments given.
+    private static func update(
+        _ job: Job, _ assignments: String, _ arguments: any SQLBindable..., in db: any SQLConnection
+    ) throws -> Bool {
+        try db.execute(
+            "UPDATE jobs SET \(assignments) WHERE kind = $1 AND subject = $2 AND state = 'running' "
+                + "AND epoch = $\(arguments.count + 3)",
+            [job.name.kind, job.name.subject] + arguments + [job.epoch]) == 1
+    }
+}
+
+/// No further attempt can help.
+struct JobIsHopeless: Error, CustomStringConvertible {
+    let description: String
+    init(_ description: String) { self.description = description }
+}
+
+private struct LeaseLost: Error {}
+
+extension Error {
+    /// Whether the same work may succeed later although nobody repaired anything in the program.
+    fileprivate var mayPass: Bool {
+        switch self {
+        case let error as BlobError: error.isRetryable
+        case let error as SQLError: [.serialization, .full, .unavailable].contains(error.code)
+        case let error as ServiceError: error.status == 503
+        default: false
+        }
+    }
+}
