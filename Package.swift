@@ -13,6 +13,7 @@ let ours: [SwiftSetting] = [
 let argumentParser = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
 let asyncHTTPClient = Target.Dependency.product(name: "AsyncHTTPClient", package: "async-http-client")
 let configuration = Target.Dependency.product(name: "Configuration", package: "swift-configuration")
+let grdbSQLite = Target.Dependency.product(name: "GRDBSQLite", package: "GRDB.swift")
 let grdb = Target.Dependency.product(name: "GRDB", package: "GRDB.swift")
 let hummingbirdCore = Target.Dependency.product(name: "HummingbirdCore", package: "hummingbird")
 let hummingbirdTLS = Target.Dependency.product(name: "HummingbirdTLS", package: "hummingbird")
@@ -82,6 +83,12 @@ let package = Package(
             swiftSettings: ours),
         .executableTarget(name: "ambrotype", dependencies: ["Server", argumentParser], swiftSettings: ours),
 
+        // The real Core on real SQLite, on disks, clocks and a scheduler that follow from a seed. For tests alone.
+        .target(
+            name: "Simulation",
+            dependencies: ["Blobs", "Core", "Persistence", "Trust", grdbSQLite, logging, nioCore], swiftSettings: ours),
+        .executableTarget(name: "torture", dependencies: ["Simulation", argumentParser], swiftSettings: ours),
+
         .testTarget(
             name: "UnitTests",
             dependencies: [
@@ -93,6 +100,9 @@ let package = Package(
             name: "ContractTests",
             dependencies: ["Blobs", "Core", "Persistence", "Trust", nioCore, logging],
             swiftSettings: ours),
+        .testTarget(
+            name: "SimulationTests",
+            dependencies: ["Blobs", "Core", "Persistence", "Simulation", grdbSQLite, logging], swiftSettings: ours),
         .testTarget(
             name: "APITests",
             dependencies: [

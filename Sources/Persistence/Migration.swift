@@ -36,6 +36,19 @@ extension SQLDatabase {
     package func migrate(_ migrations: [Migration], at timeMicroseconds: Int64) async throws -> [Int] {
         let ordered = migrations.sorted { $0.version < $1.version }
         precondition(Set(ordered.map(\.version)).count == ordered.count, "two migrations have one version")
+        let known = ordered.last?.version ?? 0
+        let found = try await appliedMigrations()
+        // Before anything is changed: an older program must leave a newer one's database as it is.
+        if let newest = found.keys.max(), newest > known {
+            throw MigrationError.newerSchema(found: newest, known: known)
+        }
+        for migration in ordered {
+            if let name = found[migration.version], name != migration.name {
+                throw MigrationError.renamed(version: migration.version, found: name, expected: migration.name)
+            }
+        }
+        let missing = ordered.filter { found[$0.version] == nil }
+        if missing.isEmpty { return [] }
         _ = try await write { db in
             try db.execute(
                 """
@@ -43,37 +56,40 @@ extension SQLDatabase {
                     version BIGINT PRIMARY KEY, name TEXT NOT NULL, applied_at BIGINT NOT NULL)
                 """)
         }
-        // Before anything is changed: an older program must leave a newer one's database as it is.
-        let newest = try await read { db in
-            try db.first("SELECT MAX(version) FROM schema_migrations") { try $0.get(0, as: Int?.self) }
-        }
-        let known = ordered.last?.version ?? 0
-        if let found = newest ?? nil, found > known {
-            throw MigrationError.newerSchema(found: found, known: known)
-        }
         var applied: [Int] = []
-        for migration in ordered {
-            let isNew = try await write { db in
-                let found = try db.first(
-                    "SELECT name FROM schema_migrations WHERE version = $1", migration.version
-                ) { try $0.get(0, as: String.self) }
-                if let found {
-                    guard found == migration.name else {
-                        throw MigrationError.renamed(
-                            version: migration.version, found: found, expected: migration.name)
-                    }
-                    return false
-                }
-                for statement in migration.statements {
-                    try db.execute(statement)
-                }
-                try db.execute(
-                    "INSERT INTO schema_migrations (version, name, applied_at) VALUES ($1, $2, $3)",
-                    migration.version, migration.name, timeMicroseconds)
-                return true
-            }
-            if isNew { applied.append(migration.version) }
+        for migration in missing where try await apply(migration, at: timeMicroseconds) {
+            applied.append(migration.version)
         }
         return applied
+    }
+
+    /// The steps that were applied, by version; none in a database without the table of them.
+    private func appliedMigrations() async throws -> [Int: String] {
+        do {
+            return try await read { db in
+                let rows = try db.query("SELECT version, name FROM schema_migrations") {
+                    (try $0.get(0, as: Int.self), try $0.get(1, as: String.self))
+                }
+                return Dictionary(uniqueKeysWithValues: rows)
+            }
+        } catch let error as SQLError where error.code == .statement {
+            return [:]
+        }
+    }
+
+    /// - Returns: false if another process was quicker.
+    private func apply(_ migration: Migration, at timeMicroseconds: Int64) async throws -> Bool {
+        try await write { db in
+            let isThere = try db.first(
+                "SELECT 1 FROM schema_migrations WHERE version = $1", migration.version, row: { _ in true })
+            if isThere ?? false { return false }
+            for statement in migration.statements {
+                try db.execute(statement)
+            }
+            try db.execute(
+                "INSERT INTO schema_migrations (version, name, applied_at) VALUES ($1, $2, $3)",
+                migration.version, migration.name, timeMicroseconds)
+            return true
+        }
     }
 }

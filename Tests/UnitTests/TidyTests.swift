@@ -42,6 +42,8 @@ import Testing
             "AsyncHTTPClient", "NIOHTTP1", "NIOHTTPTypes", "NIOHTTPTypesHTTP1", "NIOSSL", "CoreMetrics",
         ],
         "ambrotype": ["Server"],
+        "Simulation": ["Blobs", "Core", "Persistence", "Trust", "GRDBSQLite"],
+        "torture": ["Simulation"],
     ]
 
     /// Modules that only some targets may see; what is not listed here anyone may import.

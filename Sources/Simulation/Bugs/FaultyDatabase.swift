@@ -1,0 +1,101 @@
+import Blobs
+import Core
+import Persistence
+import Synchronization
+
+/// A database that does not quite do what it is told: it changes, delays or leaves out statements, as a
+/// program would that has the bug.
+struct FaultyDatabase: SQLDatabase {
+    let database: SQLiteDatabase
+    let bug: PlantedBug
+    let mount: Mount
+    /// What the bug `bytesBeforeRow` says only when the bytes are there.
+    private let unsaid = LaterStatements()
+
+    init(database: SQLiteDatabase, bug: PlantedBug, mount: Mount) {
+        self.database = database
+        self.bug = bug
+        self.mount = mount
+    }
+
+    func read<T: Sendable>(_ body: @Sendable (any SQLConnection) throws -> T) async throws -> T {
+        try await database.read(body)
+    }
+
+    func write<T: Sendable>(_ body: @escaping @Sendable (any SQLConnection) throws -> T) async throws -> T {
+        let later = LaterStatements()
+        let result = try await database.write { db in
+            later.forget()
+            return try body(FaultyConnection(db: db, bug: bug, mount: mount, later: later, unsaid: unsaid))
+        }
+        let statements = later.all
+        if !statements.isEmpty {
+            _ = try await database.write { db in
+                for statement in statements { try db.execute(statement.sql, statement.arguments) }
+            }
+        }
+        return result
+    }
+}
+
+/// What a body wanted done, and gets in a transaction of its own.
+private final class LaterStatements: Sendable {
+    private let statements = Mutex<[(sql: String, arguments: [any SQLBindable])]>([])
+    var all: [(sql: String, arguments: [any SQLBindable])] { statements.withLock { $0 } }
+    func add(_ sql: String, _ arguments: [any SQLBindable]) { statements.withLock { $0.append((sql, arguments)) } }
+    func forget() { statements.withLock { $0 = [] } }
+}
+
+private struct FaultyConnection: SQLConnection {
+    let db: any SQLConnection
+    let bug: PlantedBug
+    let mount: Mount
+    let later: LaterStatements
+    let unsaid: LaterStatements
+
+    func forEachRow(_ sql: String, _ arguments: [any SQLBindable], _ row: (any SQLRow) throws -> Void) throws {
+        try db.forEachRow(rewritten(sql), arguments, row)
+    }
+
+    func execute(_ sql: String, _ arguments: [any SQLBindable]) throws -> Int {
+        switch bug {
+        case .erasedBeforeCommit where sql.contains("INSERT INTO jobs"):
+            unlink(blob: arguments[1].sqlValue)
+        case .deletionInTwoTransactions where sql.contains("UPDATE blobs SET state = 'doomed'"):
+            later.add(sql, arguments)
+            return 1
+        case .deletionInTwoTransactions where sql.contains("INSERT INTO jobs"):
+            later.add(sql, arguments)
+            return 1
+        case .rowRemovedBeforeBytes where sql.contains("UPDATE blobs SET state = 'doomed'"):
+            return try db.execute("DELETE FROM blobs WHERE id = $1", [arguments[2]])
+        case .failedUploadLeftToItself where sql.contains("INSERT INTO jobs"):
+            return try db.execute("DELETE FROM blobs WHERE id = $1 AND doom_reason = 'upload failed'", [arguments[1]])
+        case .quotaNotReserved where sql.contains("INSERT INTO blobs"):
+            var arguments = arguments
+            arguments[4] = Int64(0)
+            return try db.execute(sql, arguments)
+        case .idReused where sql.contains("UPDATE images SET status = 'deleted'"):
+            later.add("DELETE FROM images WHERE id = $1", [arguments[arguments.count - 1]])
+        case .bytesBeforeRow where sql.contains("INSERT INTO blobs"):
+            unsaid.add(sql, arguments)
+            return 1
+        case .bytesBeforeRow where sql.contains("UPDATE blobs SET state = 'live'"):
+            for statement in unsaid.all { try db.execute(statement.sql, statement.arguments) }
+            unsaid.forget()
+        default: break
+        }
+        return try db.execute(rewritten(sql), arguments)
+    }
+
+    private func rewritten(_ sql: String) -> String {
+        guard bug == .leaseWithoutFencing, sql.contains("epoch = $"), sql.contains("'writing'") else { return sql }
+        return sql.replacing(" AND epoch = $", with: " AND 0 <> $").replacing("AND state = 'writing'", with: "")
+    }
+
+    private func unlink(blob: SQLValue) {
+        guard case .text(let id) = blob else { return }
+        let path = "\(SimulatedServer.storeDirectory)/blobs/\(id.prefix(2))/\(id)"
+        try? mount.unlink(path, at: CallSite(#fileID, #line))
+    }
+}

@@ -1,0 +1,83 @@
+import ArgumentParser
+import Dispatch
+import Simulation
+
+/// Breaks the service on purpose, at length: what `make torture` runs.
+struct Torture: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "torture", abstract: "Break the image service on purpose, and see that it holds.",
+        subcommands: [CrashPointsCommand.self, RacesCommand.self])
+}
+
+/// What every part can be told.
+struct Common: ParsableArguments {
+    @Option(help: "How many worlds run side by side.")
+    var threads = 2
+
+    @Option(
+        help: "Plant this bug, to see it found: one of \(PlantedBug.allCases.map(\.rawValue).joined(separator: ", ")).")
+    var bug: String?
+
+    func plantedBug() throws -> PlantedBug? {
+        guard let bug else { return nil }
+        guard let found = PlantedBug(rawValue: bug) else { throw ValidationError("there is no bug '\(bug)'") }
+        return found
+    }
+
+    /// Prints what came of it, and ends with 1 if anything was violated.
+    static func tell(_ report: String, _ violations: [String], since start: DispatchTime) throws {
+        for violation in violations { print("VIOLATION \(violation)") }
+        let seconds = Double(DispatchTime.now().uptimeNanoseconds - start.uptimeNanoseconds) / 1e9
+        print("\(report); \(Int(seconds.rounded())) s")
+        if !violations.isEmpty { throw ExitCode.failure }
+    }
+}
+
+struct CrashPointsCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "crash-points", abstract: "Every crash of every short workload, and of its recovery.")
+
+    @OptionGroup var common: Common
+    @Option(help: "Operations a workload has at most.")
+    var length = 3
+    @Option(help: "Of the longest workloads run one in so many.")
+    var stride = 1
+    @Flag(help: "Do not crash recoveries.")
+    var once = false
+
+    func run() throws {
+        let start = DispatchTime.now()
+        var options = CrashPoints.Options()
+        options.length = length
+        options.stride = stride
+        options.crashesRecovery = !once
+        options.bug = try common.plantedBug()
+        let report = CrashPoints(options).run(threads: common.threads) { done, all in
+            if done % 500 == 0 { print("\(done) of \(all) workloads") }
+        }
+        try Common.tell("\(report)", report.violations, since: start)
+    }
+}
+
+struct RacesCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "races", abstract: "Short histories of clients that use one image at once.")
+
+    @OptionGroup var common: Common
+    @Option var histories = 10_000
+    @Option var clients = 8
+    @Option var seed: UInt64 = 1
+
+    func run() throws {
+        let start = DispatchTime.now()
+        var options = Races.Options()
+        options.histories = histories
+        options.clients = clients
+        options.seed = seed
+        options.bug = try common.plantedBug()
+        let report = Races(options).run(threads: common.threads)
+        try Common.tell("\(report)", report.violations, since: start)
+    }
+}
+
+Torture.main()
