@@ -6,7 +6,7 @@ import Simulation
 struct Torture: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "torture", abstract: "Break the image service on purpose, and see that it holds.",
-        subcommands: [CrashPointsCommand.self, RacesCommand.self])
+        subcommands: [CrashPointsCommand.self, RacesCommand.self, RandomCommand.self])
 }
 
 /// What every part can be told.
@@ -26,7 +26,7 @@ struct Common: ParsableArguments {
 
     /// Prints what came of it, and ends with 1 if anything was violated.
     static func tell(_ report: String, _ violations: [String], since start: DispatchTime) throws {
-        for violation in violations { print("VIOLATION \(violation)") }
+        for violation in violations.prefix(20) { print("VIOLATION \(violation)") }
         let seconds = Double(DispatchTime.now().uptimeNanoseconds - start.uptimeNanoseconds) / 1e9
         print("\(report); \(Int(seconds.rounded())) s")
         if !violations.isEmpty { throw ExitCode.failure }
@@ -76,6 +76,30 @@ struct RacesCommand: ParsableCommand {
         options.seed = seed
         options.bug = try common.plantedBug()
         let report = Races(options).run(threads: common.threads)
+        try Common.tell("\(report)", report.violations, since: start)
+    }
+}
+
+struct RandomCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "random", abstract: "Long random runs with every fault; --seeds 1 --first-seed N replays one.")
+
+    @OptionGroup var common: Common
+    @Option var seeds = 100
+    @Option var firstSeed: UInt64 = 1
+    @Option(help: "Operations of each seed.")
+    var operations = 1000
+
+    func run() throws {
+        let start = DispatchTime.now()
+        var options = RandomRuns.Options()
+        options.seeds = seeds
+        options.firstSeed = firstSeed
+        options.operationsPerSeed = operations
+        options.bug = try common.plantedBug()
+        let report = RandomRuns(options).run(threads: common.threads) { report in
+            if report.seeds % 500 == 0 { print("\(report.seeds) seeds, \(report.operations) operations") }
+        }
         try Common.tell("\(report)", report.violations, since: start)
     }
 }

@@ -46,22 +46,24 @@ extension Images {
         let found = try await database.read { db in
             try db.query(
                 """
-                SELECT b.id, b.store, b.image_id, b.epoch, b.lease_owner, b.state,
-                    CASE WHEN b.lease_until < $1 THEN 1 ELSE 0 END, CASE WHEN n.id IS NULL THEN 1 ELSE 0 END
+                SELECT b.id, b.store, b.image_id, b.epoch, b.lease_owner, b.lease_until,
+                    CASE WHEN n.id IS NULL THEN 1 ELSE 0 END
                 FROM blobs b LEFT JOIN instances n ON n.id = b.lease_owner
                 WHERE b.lease_owner IS NOT NULL ORDER BY b.id
-                """, now
+                """
             ) { row in
                 HeldBlob(
                     lease: BlobLease(
                         blob: try row.get(0), store: try row.get(1), image: try row.get(2), epoch: try row.get(3)),
-                    owner: try row.get(4), isWriting: try row.get(5, as: String.self) == "writing",
-                    isOverdue: try row.get(6), isOwnerGone: try row.get(7))
+                    owner: try row.get(4), until: try row.get(5), isOwnerGone: try row.get(6))
             }
         }
         // Of our own we know: a task that holds its blob is alive, and cleans up itself.
         let abandoned = found.filter { $0.owner == instance ? !held.contains($0.lease.blob) : $0.isOwnerGone }
-        let late = found.filter { $0.owner != instance && $0.isWriting && $0.isOverdue && !$0.isOwnerGone }
+        let others = found.filter { $0.owner != instance && !$0.isOwnerGone }
+        let lateNames = uploadLeases.late(
+            of: others.compactMap { blob in blob.until.map { (blob.lease.blob.rawValue, $0) } }, now: now)
+        let late = others.filter { lateNames.contains($0.lease.blob.rawValue) }
         if abandoned.isEmpty, late.isEmpty { return 0 }
         return try await database.write { db in
             var count = 0
@@ -81,9 +83,11 @@ extension Images {
     private struct HeldBlob: Sendable {
         let lease: BlobLease
         let owner: InstanceID
-        let isWriting: Bool
-        let isOverdue: Bool
+        /// Nil once the lease was taken away.
+        let until: Timestamp?
         let isOwnerGone: Bool
+
+        var isWriting: Bool { until != nil }
     }
 
     private func recordGauges() async throws {

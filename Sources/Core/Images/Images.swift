@@ -12,6 +12,7 @@ package struct Images: Sendable {
     let held: HeldBlobs
     let jobs: Jobs
     let instances: Instances
+    let uploadLeases: LeaseWatch
     let reconcilerWake = WakeSignal()
 
     /// - Parameter node: where processes of this service run one at a time. A process that starts there
@@ -26,6 +27,7 @@ package struct Images: Sendable {
         self.settings = settings
         self.instance = instance
         uploads = UploadBudget(limitBytes: settings.uploadBufferBytes)
+        uploadLeases = LeaseWatch(leaseSeconds: settings.leaseSeconds)
         let held = HeldBlobs()
         self.held = held
         instances = Instances(database: database, clock: surroundings.clock, instance: instance, node: node)

@@ -8,6 +8,8 @@ package struct Jobs: Sendable {
     /// How many jobs are claimed, and done at once.
     private static let batch = 32
     private static let width = 8
+    /// No job waits longer for its next attempt. One that seems to was put off by a clock that was ahead.
+    private static let longestWaitSeconds: Int64 = 600
     /// After so many failures that do not look as if they would pass, a job is parked.
     private static let hopelessAttempts = 8
 
@@ -16,6 +18,19 @@ package struct Jobs: Sendable {
     let instance: InstanceID
     let leaseSeconds: Int64
     let workers: [JobKind: JobWorker]
+    private let leases: LeaseWatch
+
+    init(
+        database: any SQLDatabase, surroundings: Surroundings, instance: InstanceID, leaseSeconds: Int64,
+        workers: [JobKind: JobWorker]
+    ) {
+        self.database = database
+        self.surroundings = surroundings
+        self.instance = instance
+        self.leaseSeconds = leaseSeconds
+        self.workers = workers
+        leases = LeaseWatch(leaseSeconds: leaseSeconds)
+    }
 
     var now: Timestamp { surroundings.clock.now }
 
@@ -39,10 +54,11 @@ package struct Jobs: Sendable {
             let due = try await database.read { db in
                 try db.query(
                     """
-                    SELECT kind, subject FROM jobs WHERE state = 'waiting' AND next_attempt_at <= $1
-                    ORDER BY next_attempt_at, kind, subject LIMIT $2
+                    SELECT kind, subject FROM jobs
+                    WHERE state = 'waiting' AND (next_attempt_at <= $1 OR next_attempt_at > $2)
+                    ORDER BY next_attempt_at, kind, subject LIMIT $3
                     """,
-                    now, Self.batch
+                    now, now.adding(seconds: Self.longestWaitSeconds), Self.batch
                 ) { JobName(try $0.get(0), try $0.get(1)) }
             }
             try Task.checkCancellation()
@@ -57,19 +73,35 @@ package struct Jobs: Sendable {
         }
     }
 
-    /// Gives back the jobs of whoever did not renew its lease.
+    /// Gives back the jobs of whoever is gone, or did not renew its lease.
     func takeBack() async throws {
         let now = now
-        let overdue = try await database.read { db in
-            try db.first("SELECT 1 FROM jobs WHERE state = 'running' AND lease_until < $1", now) { _ in true } ?? false
-        }
-        guard overdue else { return }
-        _ = try await database.write { db in
-            try db.execute(
+        let running = try await database.read { db in
+            try db.query(
                 """
-                UPDATE jobs SET state = 'waiting', lease_owner = NULL, lease_until = NULL, next_attempt_at = $1
-                WHERE state = 'running' AND lease_until < $1
-                """, now)
+                SELECT j.kind, j.subject, j.lease_until, j.epoch, CASE WHEN n.id IS NULL THEN 1 ELSE 0 END
+                FROM jobs j LEFT JOIN instances n ON n.id = j.lease_owner
+                WHERE j.state = 'running' ORDER BY j.kind, j.subject
+                """
+            ) { row in
+                (
+                    name: JobName(try row.get(0), try row.get(1)), until: try row.get(2, as: Timestamp.self),
+                    epoch: try row.get(3, as: Int64.self), isOwnerGone: try row.get(4, as: Bool.self)
+                )
+            }
+        }
+        let late = leases.late(of: running.map { ("\($0.name)#\($0.epoch)", $0.until) }, now: now)
+        let lost = running.filter { $0.isOwnerGone || late.contains("\($0.name)#\($0.epoch)") }
+        if lost.isEmpty { return }
+        try await database.write { db in
+            for job in lost {
+                try db.execute(
+                    """
+                    UPDATE jobs SET state = 'waiting', lease_owner = NULL, lease_until = NULL, next_attempt_at = $1
+                    WHERE kind = $2 AND subject = $3 AND epoch = $4 AND state = 'running'
+                    """,
+                    now, job.name.kind, job.name.subject, job.epoch)
+            }
         }
     }
 

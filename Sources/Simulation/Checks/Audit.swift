@@ -22,6 +22,14 @@ package struct Audit: Sendable {
         var checksum: String?
         var hash: String?
         var blobs: [(id: String, state: String, sizeBytes: Int64?)] = []
+
+        /// A tombstone keeps its last columns; what they say is nobody's business.
+        var normalised: ModelImage {
+            guard model.status == .deleted else { return model }
+            var tombstone = ModelImage()
+            tombstone.status = .deleted
+            return tombstone
+        }
     }
 
     package struct Result: Sendable {
@@ -37,7 +45,7 @@ package struct Audit: Sendable {
         result.violations += owned(images)
         for (id, allowed) in expected.sorted(by: { $0.key < $1.key }) {
             let found = images[id] ?? Found()
-            result.found[id] = found.model
+            result.found[id] = found.normalised
             result.violations += check(id, found, allowed: allowed)
         }
         for id in images.keys.sorted() where expected[id] == nil {
@@ -60,13 +68,7 @@ package struct Audit: Sendable {
 
     /// What one image is found to be.
     package static func model(of id: ImageID, in database: any SQLDatabase) async throws -> ModelImage {
-        let found = try await database.read { try images(in: $0)[id] }
-        var model = found?.model ?? ModelImage()
-        if model.status == .deleted {
-            model = ModelImage()
-            model.status = .deleted
-        }
-        return model
+        try await database.read { try images(in: $0)[id]?.normalised } ?? .absent
     }
 
     private static func images(in db: any SQLConnection) throws -> [ImageID: Found] {
@@ -141,13 +143,11 @@ package struct Audit: Sendable {
     /// (a), (b): what was acknowledged is there, and nothing else is.
     private func check(_ id: ImageID, _ found: Found, allowed: Set<ModelImage>) -> [String] {
         var violations: [String] = []
-        var model = found.model
-        // A tombstone keeps its last columns; what they say is nobody's business.
+        let model = found.normalised
         if model.status == .deleted {
-            let children = !model.tags.isEmpty || !model.members.isEmpty || model.property != nil
-            if children || !found.blobs.isEmpty { violations.append("(b) image \(id) is deleted and not wholly") }
-            model = ModelImage()
-            model.status = .deleted
+            let hasChildren =
+                !found.model.tags.isEmpty || !found.model.members.isEmpty || found.model.property != nil
+            if hasChildren || !found.blobs.isEmpty { violations.append("(b) image \(id) is deleted and not wholly") }
         }
         if !allowed.contains(model) {
             let expectation = allowed.map(\.description).sorted().joined(separator: "; or ")

@@ -17,7 +17,7 @@ package struct Errno: Error, Equatable {
 package struct DiskState: Sendable {
     static let root = 0
 
-    package let capacityBytes: Int
+    package var capacityBytes: Int
     package private(set) var usedBytes = 0
     private(set) var nodes = ChunkedArray<Node?>()
     private var freeNumbers: [Int] = []

@@ -34,11 +34,17 @@ package final class SimulatedClock: WallClock, @unchecked Sendable {
 package final class SimulatedWork: WorkPool, @unchecked Sendable {
     private let executor: SeededExecutor
     private let maximumDelayMicroseconds: Int
+    private let stall: Stall?
     private var generator: SplitMix64
 
-    /// - Parameter maximumDelayMicroseconds: 0 for none at all, not even a step for others.
-    package init(_ executor: SeededExecutor, seed: UInt64 = 0, maximumDelayMicroseconds: Int = 0) {
+    /// - Parameters:
+    ///   - maximumDelayMicroseconds: 0 for none at all, not even a step for others.
+    ///   - stall: keeps work back while it is on.
+    package init(
+        _ executor: SeededExecutor, seed: UInt64 = 0, maximumDelayMicroseconds: Int = 0, stall: Stall? = nil
+    ) {
         self.executor = executor
+        self.stall = stall
         self.maximumDelayMicroseconds = maximumDelayMicroseconds
         generator = SplitMix64(seed: seed)
     }
@@ -48,6 +54,7 @@ package final class SimulatedWork: WorkPool, @unchecked Sendable {
         if maximumDelayMicroseconds > 0 {
             await executor.pause(microseconds: Int64(generator.next(below: maximumDelayMicroseconds + 1)))
         }
+        await stall?.wait()
         return try body()
     }
 }

@@ -35,6 +35,7 @@ package final class SimulatedServer: Sendable {
 
     package let mount: Mount
     package let clock: SimulatedClock
+    package let stall: Stall
     package let database: any SQLDatabase
     package let store: FileBlobStore
     package let images: Images
@@ -49,11 +50,14 @@ package final class SimulatedServer: Sendable {
         mount = disk.mount(name)
         let clock = SimulatedClock(executor)
         self.clock = clock
-        let work = SimulatedWork(executor, seed: seed, maximumDelayMicroseconds: options.workDelayMicroseconds)
+        let stall = Stall(executor)
+        self.stall = stall
+        let work = SimulatedWork(
+            executor, seed: seed, maximumDelayMicroseconds: options.workDelayMicroseconds, stall: stall)
         let surroundings = Surroundings(
             clock: clock, randomness: SimulatedRandomness(seed: seed), work: work)
         let sqlite = try SQLiteDatabase(
-            path: mount.databasePath(Self.databaseFile), readerCount: 1, writerQueue: { executor.schedule($0) })
+            path: mount.databasePath(Self.databaseFile), readerCount: 1, writerQueue: { stall.schedule($0) })
         try await sqlite.migrate(JobMigrations.all + ImageMigrations.all, at: clock.now.microseconds)
         let plant = PlantedParts(options.bug, mount: mount)
         database = plant.database(sqlite)
@@ -104,7 +108,7 @@ extension DiskState {
     package static func empty(capacityBytes: Int = 64 << 20) -> DiskState {
         var state = DiskState(capacityBytes: capacityBytes)
         do {
-            try state.makeDirectory(SimulatedServer.databaseDirectory)
+            try state.putDirectory(SimulatedServer.databaseDirectory)
         } catch {
             preconditionFailure("an empty disk has room for a directory: \(error)")
         }
