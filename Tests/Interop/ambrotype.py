@@ -30,16 +30,17 @@ class StartFailed(AssertionError):
 class Server:
     """One `ambrotype serve`, on a free port of the loopback unless told otherwise.
 
-    `config` is the path of a configuration file. Standard error goes to `log`, which outlives
-    restarts. Use as a context manager, or call `stop`.
+    `config` is the path of a configuration file, `environment` is added to the environment. Standard
+    error goes to `log`, which outlives restarts. Use as a context manager, or call `stop`.
     """
 
     def __init__(self, data_dir: Path, config: Path | None = None, log: Path | None = None,
-                 listen: str = "127.0.0.1:0"):
+                 listen: str = "127.0.0.1:0", environment: dict[str, str] | None = None):
         self.data_dir = Path(data_dir)
         self.config = config
         self.log = log or self.data_dir.with_suffix(".log")
         self.listen = listen
+        self.environment = environment or {}
         self.url = ""
         self.process: subprocess.Popen | None = None
         self._said: list[str] = []
@@ -52,23 +53,29 @@ class Server:
 
     def start(self, seconds: float = 60) -> "Server":
         """Starts it and waits until it says `ready URL`."""
-        command = [str(BINARY), "serve", "--data-dir", str(self.data_dir), "--listen", self.listen]
+        return self.launch().wait_until_ready(seconds)
+
+    def launch(self) -> "Server":
+        """Starts it and does not wait. To be called by a thread that outlives it (see `die_with_parent`)."""
+        self._command = [str(BINARY), "serve", "--data-dir", str(self.data_dir), "--listen", self.listen]
         if self.config:
-            command += ["--config", str(self.config)]
+            self._command += ["--config", str(self.config)]
         assert self.process is None or self.process.poll() is not None, "it runs already"
-        self._said, self.url = [], ""
-        environment = {"AMBROTYPE_LOG_FORMAT": "text"} | os.environ  # for the people who read of a failure
+        self._said, self.url, self._ready = [], "", threading.Event()
+        environment = {"AMBROTYPE_LOG_FORMAT": "text"} | os.environ | self.environment
         with open(self.log, "ab") as log:
             # A session of its own: a Ctrl-C for pytest must not reach the server first.
-            self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=environment,
-                                            start_new_session=True, preexec_fn=die_with_parent)
-        ready = threading.Event()
-        threading.Thread(target=self._read, args=(self.process, ready), daemon=True).start()
-        if not ready.wait(seconds) or not self.url:
+            self.process = subprocess.Popen(self._command, stdout=subprocess.PIPE, stderr=log, text=True,
+                                            env=environment, start_new_session=True, preexec_fn=die_with_parent)
+        threading.Thread(target=self._read, args=(self.process, self._ready), daemon=True).start()
+        return self
+
+    def wait_until_ready(self, seconds: float = 60) -> "Server":
+        if not self._ready.wait(seconds) or not self.url:
             code = self.process.poll()
             self.kill()
             ended = "was not ready in time" if code is None else f"ended with status {code}"
-            raise StartFailed(f"{' '.join(command)}\n{ended}; it said:\n{self.tail()}")
+            raise StartFailed(f"{' '.join(self._command)}\n{ended}; it said:\n{self.tail()}")
         return self
 
     def _read(self, process: subprocess.Popen, ready: threading.Event) -> None:
@@ -81,8 +88,12 @@ class Server:
 
     def restart(self) -> "Server":
         """Starts it again on the same data and the same port, so that clients need no new address."""
-        self.listen = self.url.removeprefix("http://")
-        return self.start()
+        return self.relaunch().wait_until_ready()
+
+    def relaunch(self) -> "Server":
+        """The same without waiting."""
+        self.listen = self.url.removeprefix("http://") or self.listen
+        return self.launch()
 
     def terminate(self) -> None:
         """Asks it to stop, and does not wait."""
