@@ -220,8 +220,8 @@ class Check:
         listed = sorted(image["id"] for image in self.admin.list(limit=1000))
         rows = sorted(id for id, in self.catalogue.rows("SELECT id FROM images WHERE deleted_at IS NULL"))
         for what, found in (("listed", listed), ("in the database", rows)):
-            for id in sorted(set(expected) ^ set(found)):
-                self.problems.append(f"image {id} is {'' if id in found else 'not '}{what}")
+            self.problems += [f"image {id}, which nobody made, is {what}" for id in sorted(set(found) - set(expected))]
+            self.problems += [f"image {id} is not {what}" for id in sorted(set(expected) - set(found))]
             self.problems += [f"image {id} is {what} {count} times" for id, count in Counter(found).items() if count > 1]
 
     # In the database and the files.
