@@ -222,7 +222,8 @@ class Check:
         for what, found in (("listed", listed), ("in the database", rows)):
             self.problems += [f"image {id}, which nobody made, is {what}" for id in sorted(set(found) - set(expected))]
             self.problems += [f"image {id} is not {what}" for id in sorted(set(expected) - set(found))]
-            self.problems += [f"image {id} is {what} {count} times" for id, count in Counter(found).items() if count > 1]
+            self.problems += [f"image {id} is {what} {count} times"
+                              for id, count in Counter(found).items() if count > 1]
 
     # In the database and the files.
 

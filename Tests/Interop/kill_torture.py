@@ -84,6 +84,7 @@ class Torture:
         self.say = say
         self.figures = Figures(seed)
         self.problems: list[str] = []
+        self._logged_in = float("-inf")
         server.start()
         self.site = site_of(server, server.data_dir.with_suffix(".clients"))
         self.projects = [self.site.demo, self.site.user("torture")]
@@ -116,18 +117,17 @@ class Torture:
         return self.problems
 
     def _log_in_again(self) -> None:
-        """Tokens live for an hour."""
-        if time.monotonic() - getattr(self, "_logged_in", -1e9) < 1500:
+        """Tokens live for an hour; the SDK renews its own."""
+        if time.monotonic() - self._logged_in < 1500:
             return
         self._logged_in = time.monotonic()
         for cloud in (self.site.admin, *self.projects):
-            cloud.sdk.authorize()
+            cloud.sdk.session.invalidate()
         self.admin.token = self.site.admin.sdk.auth_token
-        for worker in (self.commands, *self.workers):
-            cloud = next(cloud for cloud in self.projects if cloud.project_id == worker.project)
-            other = next(cloud for cloud in self.projects if cloud is not cloud_of(worker, self.projects))
-            worker.client.api.token = cloud.sdk.auth_token
-            worker.other.api.token = other.sdk.auth_token
+        tokens = {cloud.project_id: cloud.sdk.auth_token for cloud in self.projects}
+        for worker in self._everybody():
+            worker.client.api.token = tokens[worker.project]
+            worker.other.api.token = tokens.get(worker.other_project, "")
 
     def _cycle(self, cycle: int) -> None:
         draw, run = self.random, Run()
@@ -194,10 +194,6 @@ class Torture:
             self.problems.append(f"seed {self.figures.seed}: it ended with status {code} when told to stop")
         if self.has_fsck:
             self.problems += fsck(self.server)
-
-
-def cloud_of(worker: Worker, clouds: list[Cloud]) -> Cloud:
-    return next(cloud for cloud in clouds if cloud.project_id == worker.project)
 
 
 def connected(cloud: Cloud) -> Cloud:

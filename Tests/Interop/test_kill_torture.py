@@ -116,9 +116,9 @@ class Planted:
         return f"image {self.queued.id} is in saving"
 
     def stuck_blob(self) -> str:
-        self.rows("INSERT INTO blobs (id, store, image_id, project, state, charged_bytes, epoch, created_at, doomed_at, "
-                  "doom_reason) SELECT '0123456789abcdef', store, image_id, project, 'doomed', 0, 1, 0, 0, 'image deleted' "
-                  "FROM blobs LIMIT 1")
+        self.rows("INSERT INTO blobs (id, store, image_id, project, state, charged_bytes, epoch, created_at, "
+                  "doomed_at, doom_reason) SELECT '0123456789abcdef', store, image_id, project, 'doomed', 0, 1, 0, 0, "
+                  "'image deleted' FROM blobs LIMIT 1")
         return "is doomed"
 
     def stuck_job(self) -> str:

@@ -416,8 +416,9 @@ def test_a_full_disk_of_the_database(scratch, mount):
     try:
         server.start()
         api = site_of(server, scratch / unique("clients")).demo.api
-        kept, waiting, begun = (api.create_raw(name=name)["id"] for name in ("kept", "waiting", "begun"))
+        kept, doomed, waiting, begun = (api.create_raw(name=f"image-{index}")["id"] for index in range(4))
         assert_uploads(api, kept, Pattern(2 * MIB, seed=1))
+        assert_uploads(api, doomed, Pattern(MIB, seed=3))
         under_way = api.begin_upload(begun, None).send(Pattern(4 * MIB).blocks(0, 2 * MIB))
         eventually(lambda: api.show(begun)["status"] == "saving")
         filler = fill(disk)
@@ -430,6 +431,7 @@ def test_a_full_disk_of_the_database(scratch, mount):
         assert 503 in {answer.status_code for answer in answers}
         made += [answer.json()["id"] for answer in answers if answer.status_code == 201]
         changed = expect(api.patch(kept, {"op": "add", "path": "/changed", "value": "x" * 60000}), 200, 503)
+        gone = expect(api.delete(doomed), 204, 503)
         status = upload(api, waiting, Pattern(MIB))
         assert status in (204, 503)
         ended, body = under_way.send_all_and_answer(Pattern(4 * MIB).blocks(2 * MIB))
@@ -440,7 +442,12 @@ def test_a_full_disk_of_the_database(scratch, mount):
         assert api.download(kept).content == Pattern(2 * MIB, seed=1).bytes()
 
         filler.unlink()
+        # Each did what it said, all of it or nothing.
         assert ("changed" in api.show(kept)) == (changed.status_code == 200)
+        if gone.status_code == 503:
+            assert api.download(doomed).content == Pattern(MIB, seed=3).bytes()
+            expect(api.delete(doomed), 204)
+        expect(api.request("GET", f"/v2/images/{doomed}"), 404)
         assert_healed(server, store)
         for image, answered in ((waiting, status), (begun, ended)):
             assert api.show(image)["status"] == ("active" if answered == 204 else "queued")
