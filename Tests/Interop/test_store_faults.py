@@ -385,6 +385,23 @@ def test_a_store_that_hangs_keeps_nobody_from_logging_in(hanging):
     assert entered.wait(10), "a login waits for the store"
 
 
+def test_a_kill_in_the_middle_of_an_erasure(faulty):
+    """The job's owner is known to be gone: the next start does not wait for the end of its lease (30 s)."""
+    server, faults, store = faulty
+    api = api_of(server)
+    image = api.create_raw(name="half-erased")["id"]
+    assert_uploads(api, image, Pattern(2 * MIB))
+    faults.hold("unlink", "*/blobs/*")
+    expect(timed(1, api.delete, image), 204)
+    catalogue = Catalogue(server.data_dir)
+    eventually(lambda: catalogue.rows("SELECT 1 FROM jobs WHERE state = 'running'"), 10, "nothing is erased")
+    server.kill()
+    faults.end()
+    server.restart()
+    assert_healed(server, store, seconds=10)
+    assert stored(store) == {}
+
+
 def test_deleting_what_is_being_written_to_a_store_that_hangs(faulty):
     """The deletion is answered at once, and the bytes go when the store has let go of them."""
     server, faults, store = faulty
