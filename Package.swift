@@ -62,9 +62,10 @@ let package = Package(
         .target(name: "CLinuxIO"),
 
         .target(name: "Trust", dependencies: ["CCrypt", "COpenSSL", jwtKit], swiftSettings: ours),
-        .target(name: "Persistence", dependencies: [grdb, logging, metrics], swiftSettings: ours),
+        .target(name: "Persistence", dependencies: [grdb, logging, metrics, nioPosix], swiftSettings: ours),
         .target(name: "Core", dependencies: ["Trust", "Persistence", logging, metrics, nioCore], swiftSettings: ours),
-        .target(name: "Blobs", dependencies: ["Core", "Trust", "CLinuxIO", logging, nioCore], swiftSettings: ours),
+        .target(
+            name: "Blobs", dependencies: ["Core", "Trust", "CLinuxIO", logging, nioCore, nioPosix], swiftSettings: ours),
         // Clients of other services (Keystone, …). Core knows them by their seams alone.
         .target(
             name: "Remote", dependencies: ["Core", "Trust", asyncHTTPClient, httpTypes, logging, nioCore, nioHTTP1],

@@ -1,69 +1,26 @@
 import Core
-import Dispatch
-import Synchronization
+import NIOPosix
 
-/// Blocking work on a bounded number of threads, first come, first served.
+/// Blocking work on a bounded number of threads of its own, first come, first served. Threads of its own,
+/// because a store that hangs blocks them all: what runs elsewhere must not wait for them.
 ///
 /// Work that was handed over runs to its end even if the calling task is cancelled: a system call
 /// cannot be called back, and its caller has to learn what it did.
-package struct ThreadWorkPool: WorkPool {
-    private let threads: Threads
+package final class ThreadWorkPool: WorkPool {
+    private let threads: NIOThreadPool
 
     /// - Parameter threadCount: how many pieces of work run at once; the others wait in order.
     package init(threadCount: Int = 8) {
         precondition(threadCount > 0)
-        threads = Threads(limit: threadCount)
+        threads = NIOThreadPool(numberOfThreads: threadCount)
+        threads.start()
     }
+
+    deinit { threads.shutdownGracefully { _ in } }
 
     package func run<T: Sendable>(_ body: @escaping @Sendable () throws -> T) async throws -> T {
         try await withCheckedThrowingContinuation { continuation in
-            threads.add { continuation.resume(with: Result(catching: body)) }
+            threads.submit { _ in continuation.resume(with: Result(catching: body)) }
         }
-    }
-}
-
-private final class Threads: Sendable {
-    private struct State {
-        var running = 0
-        var waiting: [@Sendable () -> Void] = []
-        /// Where `waiting` begins: what stands before was run.
-        var head = 0
-
-        mutating func next() -> (@Sendable () -> Void)? {
-            guard head < waiting.count else {
-                running -= 1
-                waiting.removeAll(keepingCapacity: true)
-                head = 0
-                return nil
-            }
-            defer { head += 1 }
-            if head >= 256 {
-                waiting.removeFirst(head)
-                head = 0
-            }
-            return waiting[head]
-        }
-    }
-
-    private let limit: Int
-    private let state = Mutex(State())
-    private let queue = DispatchQueue(label: "ambrotype.work", attributes: .concurrent)
-
-    init(limit: Int) { self.limit = limit }
-
-    func add(_ work: @escaping @Sendable () -> Void) {
-        let mustStart = state.withLock { state in
-            state.waiting.append(work)
-            guard state.running < limit else { return false }
-            state.running += 1
-            return true
-        }
-        if mustStart {
-            queue.async { self.drain() }
-        }
-    }
-
-    private func drain() {
-        while let work = state.withLock({ $0.next() }) { work() }
     }
 }

@@ -2,6 +2,7 @@ import Dispatch
 import GRDB
 import Logging
 import Metrics
+import NIOPosix
 import Synchronization
 
 /// The embedded database: SQLite in WAL mode, every commit synced (`synchronous=FULL`).
@@ -32,9 +33,18 @@ package final class SQLiteDatabase: SQLDatabase, @unchecked Sendable {
     /// Runs work soon, one piece after the other, and does not wait for it.
     package typealias WriterQueue = @Sendable (@escaping @Sendable () -> Void) -> Void
 
+    /// A thread that nothing else can keep busy.
     private static func thread() -> WriterQueue {
-        let queue = DispatchQueue(label: "ambrotype.sqlite.writer")
-        return { work in queue.async(execute: work) }
+        let thread = WriterThread()
+        return { work in thread.run(work) }
+    }
+
+    private final class WriterThread: Sendable {
+        private let pool = NIOThreadPool(numberOfThreads: 1)
+
+        init() { pool.start() }
+        deinit { pool.shutdownGracefully { _ in } }
+        func run(_ work: @escaping @Sendable () -> Void) { pool.submit { _ in work() } }
     }
 
     /// Opens or creates the database.

@@ -123,7 +123,8 @@ package final class Application: Sendable {
             do {
                 stores.append(
                     try FileBlobStore(
-                        id: store.id, directory: store.directory, work: process.surroundings.work,
+                        // Threads of its own: a store that hangs keeps nobody waiting but its own users.
+                        id: store.id, directory: store.directory, work: ThreadWorkPool(),
                         mayInitialize: !used.contains(store.id)))
             } catch {
                 throw StartProblem("image.stores: store '\(store.id)' in \(store.directory) is not usable: \(error)")
