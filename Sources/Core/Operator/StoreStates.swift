@@ -15,8 +15,13 @@ package struct StoreState: Sendable {
 }
 
 package struct BlobTotal: Sendable, Equatable {
-    package var count: Int64 = 0
-    package var bytes: Int64 = 0
+    package let count: Int64
+    package let bytes: Int64
+
+    package init(count: Int64 = 0, bytes: Int64 = 0) {
+        self.count = count
+        self.bytes = bytes
+    }
 }
 
 extension OperatorView {

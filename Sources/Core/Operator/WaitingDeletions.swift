@@ -21,6 +21,12 @@ package struct WaitingDeletionTotal: Sendable, Equatable {
     /// Of those whose size is known.
     package let sizeBytes: Int64
     package let unknownSizeCount: Int64
+
+    package init(count: Int64, sizeBytes: Int64, unknownSizeCount: Int64) {
+        self.count = count
+        self.sizeBytes = sizeBytes
+        self.unknownSizeCount = unknownSizeCount
+    }
 }
 
 extension OperatorView {
