@@ -163,7 +163,8 @@ import Testing
             #expect(!plan.contains { $0.contains("TEMP B-TREE") }, "\(sql): \(plan)")
         }
         // Few rows: sorted, but found without a walk.
-        let few = [(OperatorView.writtenBlobsSQL, [10] as [any SQLBindable])]
+        let few =
+            [(OperatorView.writtenBlobsSQL, [10] as [any SQLBindable])]
             + (try [Job.State.running, .parked].map { state in
                 let statement = try JobAdministration.statement(.init(state: state), PageRequest())
                 return (statement.sql, statement.arguments)

@@ -45,7 +45,8 @@ struct OperatorRoutes: Sendable {
         let (page, total) = try await view.waitingDeletions(try query.page(), as: caller)
         return .json(.ok) { json in
             json.object { json in
-                json.member("deletions", array: { json in for one in page.entries { OperatorJSON.write(one, to: &json) } })
+                json.member(
+                    "deletions", array: { json in for one in page.entries { OperatorJSON.write(one, to: &json) } })
                 json.member(
                     "total",
                     object: { json in

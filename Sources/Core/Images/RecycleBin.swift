@@ -85,7 +85,8 @@ package struct RecycleBin: Sendable {
     /// Images and bytes in the bin.
     /// - Throws: `SQLError`.
     package func size() async throws -> (images: Int64, bytes: Int64) {
-        try await database.read { db in (try Self.number(Self.countSQL, in: db), try Self.number(Self.bytesSQL, in: db)) }
+        try await database.read { db in (try Self.number(Self.countSQL, in: db), try Self.number(Self.bytesSQL, in: db))
+        }
     }
 
     package static let countSQL = "SELECT COUNT(*) FROM images WHERE recycled_until IS NOT NULL"

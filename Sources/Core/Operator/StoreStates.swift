@@ -76,8 +76,9 @@ extension OperatorView {
                 return .failure(BlobError(code: .unavailable, operation: "measure store", cause: cause))
             }
             defer { group.cancelAll() }
-            return await group.next() ?? .failure(
-                BlobError(code: .unavailable, operation: "measure store", cause: "it was not asked"))
+            return await group.next()
+                ?? .failure(
+                    BlobError(code: .unavailable, operation: "measure store", cause: "it was not asked"))
         }
     }
 
