@@ -1,5 +1,6 @@
 import Core
 import Glibc
+import Synchronization
 
 /// Blobs as files of one directory.
 ///
@@ -15,6 +16,7 @@ package final class FileBlobStore: BlobStore {
     private let work: any WorkPool
     private let disk: any Disk
     private let reserveBytes: Int64
+    private let measurements = Measurements()
 
     /// Opens the store, or makes a new one of an empty directory.
     /// - Parameters:
@@ -95,10 +97,19 @@ package final class FileBlobStore: BlobStore {
     }
 
     package func space() async throws -> StoreSpace {
-        try await work.performing("measure store") { [layout, reserveBytes] in
-            try layout.check()
-            let space = try layout.space()
-            return StoreSpace(totalBytes: space.totalBytes, freeBytes: max(0, space.freeBytes - reserveBytes))
+        let operation = "measure store"
+        guard measurements.begin() else {
+            throw BlobError(code: .unavailable, operation: operation, cause: "earlier measurements have not ended yet")
+        }
+        do {
+            return try await work.runAbandonably { [layout, reserveBytes, measurements] in
+                defer { measurements.end() }
+                try layout.check()
+                let space = try layout.space()
+                return StoreSpace(totalBytes: space.totalBytes, freeBytes: max(0, space.freeBytes - reserveBytes))
+            }
+        } catch {
+            throw BlobError(wrapping: error, operation: operation)
         }
     }
 
@@ -112,6 +123,22 @@ package final class FileBlobStore: BlobStore {
             if !items.isEmpty { try await visit(items) }
         }
     }
+}
+
+/// How many measurements run: of a disk that hangs, each that nobody waits for any more still has a thread.
+private final class Measurements: Sendable {
+    private static let limit = 2
+    private let running = Mutex(0)
+
+    func begin() -> Bool {
+        running.withLock { running in
+            guard running < Self.limit else { return false }
+            running += 1
+            return true
+        }
+    }
+
+    func end() { running.withLock { $0 -= 1 } }
 }
 
 extension WorkPool {

@@ -1,5 +1,6 @@
 import Core
 import NIOPosix
+import Synchronization
 
 /// Blocking work on a bounded number of threads of its own, first come, first served. Threads of its own,
 /// because a store that hangs blocks them all: what runs elsewhere must not wait for them.
@@ -22,5 +23,44 @@ package final class ThreadWorkPool: WorkPool {
         try await withCheckedThrowingContinuation { continuation in
             threads.submit { _ in continuation.resume(with: Result(catching: body)) }
         }
+    }
+
+    package func runAbandonably<T: Sendable>(_ body: @escaping @Sendable () throws -> T) async throws -> T {
+        let outcome = FirstOutcome<T>()
+        return try await withTaskCancellationHandler {
+            try await withCheckedThrowingContinuation { continuation in
+                outcome.wait(continuation)
+                threads.submit { _ in outcome.be(Result(catching: body)) }
+            }
+        } onCancel: {
+            outcome.be(.failure(CancellationError()))
+        }
+    }
+}
+
+/// What comes first counts: the work's outcome or the end of the wait for it.
+private final class FirstOutcome<T: Sendable>: Sendable {
+    private enum State {
+        case open(CheckedContinuation<T, any Error>?)
+        case decided(Result<T, any Error>)
+    }
+    private let state = Mutex(State.open(nil))
+
+    func wait(_ continuation: CheckedContinuation<T, any Error>) {
+        let known = state.withLock { state -> Result<T, any Error>? in
+            if case .decided(let result) = state { return result }
+            state = .open(continuation)
+            return nil
+        }
+        if let known { continuation.resume(with: known) }
+    }
+
+    func be(_ result: Result<T, any Error>) {
+        let waiter = state.withLock { state -> CheckedContinuation<T, any Error>? in
+            guard case .open(let waiter) = state else { return nil }
+            state = .decided(result)
+            return waiter
+        }
+        waiter?.resume(with: result)
     }
 }

@@ -15,6 +15,17 @@ package protocol Randomness: Sendable {
 /// Where work that would block its thread (hashing, file I/O) is done. The simulation runs it in place.
 package protocol WorkPool: Sendable {
     func run<T: Sendable>(_ body: @escaping @Sendable () throws -> T) async throws -> T
+
+    /// As `run`, but a caller that is cancelled waits no longer: what was handed over ends without it. For
+    /// work that changes nothing and may hang.
+    /// - Throws: `CancellationError`, and what `body` throws.
+    func runAbandonably<T: Sendable>(_ body: @escaping @Sendable () throws -> T) async throws -> T
+}
+
+extension WorkPool {
+    package func runAbandonably<T: Sendable>(_ body: @escaping @Sendable () throws -> T) async throws -> T {
+        try await run(body)
+    }
 }
 
 /// Everything that varies and is not a store or a database: passed in, never ambient.

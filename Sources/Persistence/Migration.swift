@@ -14,6 +14,8 @@ package struct Migration: Sendable {
 /// Why a database cannot be used with this program.
 package enum MigrationError: Error, CustomStringConvertible {
     case newerSchema(found: Int, known: Int)
+    case olderSchema(missing: Int)
+    case noSchema
     case renamed(version: Int, found: String, expected: String)
 
     package var description: String {
@@ -21,6 +23,11 @@ package enum MigrationError: Error, CustomStringConvertible {
         case .newerSchema(let found, let known):
             "the database has schema version \(found), this program knows versions up to \(known): "
                 + "start the newer program, or restore a backup from before the upgrade"
+        case .olderSchema(let missing):
+            "the database lacks schema version \(missing), which this program needs: start the server once, "
+                + "it brings the database up to date"
+        case .noSchema:
+            "the database holds nothing of this program: start the server once, it sets the database up"
         case .renamed(let version, let found, let expected):
             "schema version \(version) of the database is '\(found)', expected '\(expected)': "
                 + "this is not a database of this program"
@@ -61,6 +68,26 @@ extension SQLDatabase {
             applied.append(migration.version)
         }
         return applied
+    }
+
+    /// Checks that the schema is exactly that of `migrations`, and changes nothing: for programs that work on
+    /// a database beside the server it belongs to.
+    /// - Throws: `MigrationError`, `SQLError`.
+    package func requireSchema(_ migrations: [Migration]) async throws {
+        let applied = try await appliedMigrations()
+        if applied.isEmpty { throw MigrationError.noSchema }
+        let known = migrations.map(\.version).max() ?? 0
+        if let newest = applied.keys.max(), newest > known {
+            throw MigrationError.newerSchema(found: newest, known: known)
+        }
+        for migration in migrations.sorted(by: { $0.version < $1.version }) {
+            guard let name = applied[migration.version] else {
+                throw MigrationError.olderSchema(missing: migration.version)
+            }
+            guard name == migration.name else {
+                throw MigrationError.renamed(version: migration.version, found: name, expected: migration.name)
+            }
+        }
     }
 
     /// The steps that were applied, by version; none in a database without the table of them.

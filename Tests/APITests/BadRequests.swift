@@ -35,7 +35,7 @@ struct BadRequest: Sendable, CustomStringConvertible {
 
     static let all =
         creates + patches + patchSyntax + lists + uploads + downloads + members + tags + methods + tokens + bodies
-        + encodings
+        + encodings + operators
 
     // MARK: create
 

@@ -140,4 +140,38 @@ import Testing
             #expect(plan.allSatisfy { !$0.hasPrefix("SCAN") }, "\(sql): \(plan)")
         }
     }
+
+    /// What the operator pages through, and what the metrics ask for every few seconds.
+    @Test func theOperatorsListsUseIndexesAndSortNothing() async throws {
+        let fixture = try await Self.populated()
+        let marker = PageMarker(Timestamp(seconds: 1), "erase-blob/x")
+        var statements: [(String, [any SQLBindable])] = [
+            (RecycleBin.countSQL, []), (RecycleBin.bytesSQL, []),
+            ("SELECT MIN(doomed_at) FROM blobs WHERE state = 'doomed'", []),
+        ]
+        for page in [PageRequest(), PageRequest(after: marker)] {
+            var lists = [RecycleBin.statement(page), OperatorView.waitingDeletionsStatement(page)]
+            lists.append(try JobAdministration.statement(.init(), page))
+            lists.append(try JobAdministration.statement(.init(kind: .eraseBlob), page))
+            lists.append(try JobAdministration.statement(.init(state: .waiting, kind: .eraseBlob), page))
+            statements += lists.map { ($0.sql, $0.arguments) }
+        }
+        for (sql, arguments) in statements {
+            let plan = try await Self.plan(fixture, sql, arguments)
+            let walks = plan.filter { $0.hasPrefix("SCAN") && !$0.contains(" INDEX ") }
+            #expect(walks == [], "\(sql): \(plan)")
+            #expect(!plan.contains { $0.contains("TEMP B-TREE") }, "\(sql): \(plan)")
+        }
+        // Few rows: sorted, but found without a walk.
+        let few =
+            [(OperatorView.writtenBlobsSQL, [10] as [any SQLBindable])]
+            + (try [Job.State.running, .parked].map { state in
+                let statement = try JobAdministration.statement(.init(state: state), PageRequest())
+                return (statement.sql, statement.arguments)
+            })
+        for (sql, arguments) in few {
+            let plan = try await Self.plan(fixture, sql, arguments)
+            #expect(plan.allSatisfy { !$0.hasPrefix("SCAN") || $0.contains(" INDEX ") }, "\(sql): \(plan)")
+        }
+    }
 }

@@ -3,7 +3,7 @@ import HTTPTypes
 import HummingbirdCore
 import NIOCore
 
-/// The Image API v2 (`/v2`, aliases `/v2.N`).
+/// The Image API v2 (`/v2`, aliases `/v2.N`), and the operator's view beside it (`/ambrotype/v1`).
 package struct ImageAPI: APIService {
     package let type = "image"
     package let routes: RouteTable
@@ -24,6 +24,7 @@ package struct ImageAPI: APIService {
         ImageMemberRoutes(images: images).add(to: &routes)
         ImageSchemaRoutes(settings: images.settings).add(to: &routes)
         ImageInfoRoutes(images: images).add(to: &routes)
+        OperatorRoutes(view: OperatorView(images)).add(to: &routes)
         self.routes = routes
     }
 
@@ -38,7 +39,8 @@ package struct ImageAPI: APIService {
     /// A first segment that is no version of ours gets the choice of versions.
     package func unmatched(_ exchange: Exchange) async throws -> Response {
         let first = canonicalPath(exchange.path).first ?? ""
-        if first != "v2" || exchange.asksForUnknownVersion { return VersionRoutes.choices(exchange) }
+        let isOurs = first == "v2" && !exchange.asksForUnknownVersion || exchange.isForOperators
+        guard isOurs else { return VersionRoutes.choices(exchange) }
         guard KnownMethods.all.contains(exchange.method) else {
             throw ServiceError.notImplemented("The method \(exchange.method.rawValue) is not known here.")
         }
@@ -46,11 +48,14 @@ package struct ImageAPI: APIService {
     }
 
     package func errorResponse(_ error: ServiceError, to exchange: Exchange) -> Response {
-        ImageErrors.response(error, accept: exchange.headers[.accept])
+        // No client of Glance's reads the operator's view.
+        ImageErrors.response(error, accept: exchange.isForOperators ? "application/json" : exchange.headers[.accept])
     }
 }
 
 extension Exchange {
+    fileprivate var isForOperators: Bool { path.first == "ambrotype" }
+
     /// Whether `Accept` names a version of the Image API that is not served.
     var asksForUnknownVersion: Bool {
         guard let accept = headers[.accept], let marker = accept.firstRange(of: "application/vnd.openstack.images-v")

@@ -32,7 +32,8 @@ package protocol BlobStore: Sendable {
     /// - Throws: `.unavailable`, and what `visit` throws.
     func inventory(_ visit: @Sendable ([StoredItem]) async throws -> Void) async throws
 
-    /// The room there is now. Fails when the store is not usable, so it serves as health check.
+    /// The room there is now. Fails when the store is not usable, so it serves as health check. A caller that
+    /// is cancelled waits no longer, even for a store that hangs.
     /// - Throws: `.unavailable`.
     func space() async throws -> StoreSpace
 }

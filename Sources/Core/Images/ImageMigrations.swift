@@ -5,6 +5,7 @@ package enum ImageMigrations {
     package static let all = [
         Migration(200, "images", images + children + blobs),
         Migration(201, "recycle bin", recycleBin + blobsWithJobs),
+        Migration(202, "size of the recycle bin", recycleBinSize),
     ]
 
     /// A deleted image stays as a row, so that its id is never given out again (OSSN-0075). All that
@@ -190,5 +191,9 @@ package enum ImageMigrations {
         "CREATE INDEX blobs_usage ON blobs (project, charged_bytes) WHERE charged_bytes > 0",
         "CREATE INDEX blobs_doomed ON blobs (doomed_at, id) WHERE state = 'doomed'",
         "CREATE INDEX blobs_held ON blobs (lease_owner, id) WHERE lease_owner IS NOT NULL",
+    ]
+    /// The bin's size is a metric, hence asked for every few seconds.
+    private static let recycleBinSize = [
+        "CREATE INDEX blobs_recycled ON blobs (project, size_bytes) WHERE state = 'recycled'"
     ]
 }

@@ -1,5 +1,4 @@
 import Logging
-import Metrics
 import Persistence
 
 /// Finishes what was begun and undoes what was cut off. It takes no facts from whatever woke it: it
@@ -88,23 +87,5 @@ extension Images {
         let isOwnerGone: Bool
 
         var isWriting: Bool { until != nil }
-    }
-
-    private func recordGauges() async throws {
-        let rows = try await database.read { db in
-            try db.query("SELECT kind, state, COUNT(*) FROM jobs GROUP BY kind, state") {
-                (
-                    kind: try $0.get(0, as: String.self), state: try $0.get(1, as: String.self),
-                    try $0.get(2, as: Int.self)
-                )
-            }
-        }
-        var counts = ["waiting": 0, "parked": 0]
-        for (kind, state, count) in rows where kind == JobKind.eraseBlob.rawValue {
-            counts[state == "parked" ? "parked" : "waiting", default: 0] += count
-        }
-        for (state, count) in counts {
-            Gauge(label: "ambrotype_job_queue_depth", dimensions: [("queue", "erase"), ("state", state)]).record(count)
-        }
     }
 }

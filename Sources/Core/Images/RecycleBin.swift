@@ -44,43 +44,56 @@ package struct RecycleBin: Sendable {
         package let id: ImageID
         package let name: String?
         package let owner: ProjectID?
+        /// What it will be again when it is undeleted.
+        package let status: Image.Status
+        package let sizeBytes: Int64
         package let deletedAt: Timestamp
         /// When its bytes go.
         package let recycledUntil: Timestamp
-        package let sizeBytes: Int64
     }
 
     /// What is in the bin, the next to go first.
     /// - Throws: `SQLError`.
-    package func entries(limit: Int = 1000) async throws -> [Entry] {
-        try await database.read { db in
-            try db.query(
-                """
-                SELECT i.id, i.name, i.owner, i.deleted_at, i.recycled_until, (
-                    SELECT COALESCE(SUM(b.size_bytes), 0) FROM blobs b
-                    WHERE b.image_id = i.id AND b.state = 'recycled')
-                FROM images i WHERE i.recycled_until IS NOT NULL ORDER BY i.recycled_until, i.id LIMIT $1
-                """, limit
-            ) { row in
-                Entry(
-                    id: try row.get(0), name: try row.get(1), owner: try row.get(2), deletedAt: try row.get(3),
-                    recycledUntil: try row.get(4), sizeBytes: try row.get(5))
+    package func entries(_ page: PageRequest = PageRequest()) async throws -> Page<Entry> {
+        let statement = Self.statement(page)
+        let found = try await database.read { db in
+            try db.query(statement.sql, statement.arguments) { row in
+                guard let status = Image.Status(rawValue: try row.get(3)) else {
+                    throw SQLError(code: .corrupt, operation: "read image", message: "unknown status")
+                }
+                return Entry(
+                    id: try row.get(0), name: try row.get(1), owner: try row.get(2), status: status,
+                    sizeBytes: try row.get(4), deletedAt: try row.get(5), recycledUntil: try row.get(6))
             }
         }
+        return Page(found, page) { PageMarker($0.recycledUntil, $0.id.rawValue) }
+    }
+
+    package static func statement(_ page: PageRequest) -> ListStatement {
+        var statement = ListStatement(
+            """
+            SELECT i.id, i.name, i.owner, i.status_before_deletion, (
+                SELECT COALESCE(SUM(b.size_bytes), 0) FROM blobs b WHERE b.image_id = i.id AND b.state = 'recycled'),
+                i.deleted_at, i.recycled_until
+            FROM images i
+            """)
+        statement.condition("i.recycled_until IS NOT NULL")
+        statement.page(page, by: ["i.recycled_until", "i.id"], after: page.after.map { [$0.time, $0.id] })
+        return statement
     }
 
     /// Images and bytes in the bin.
     /// - Throws: `SQLError`.
     package func size() async throws -> (images: Int64, bytes: Int64) {
-        try await database.read { db in
-            let images = try db.first("SELECT COUNT(*) FROM images WHERE recycled_until IS NOT NULL") {
-                try $0.get(0, as: Int64.self)
-            }
-            let bytes = try db.first("SELECT COALESCE(SUM(size_bytes), 0) FROM blobs WHERE state = 'recycled'") {
-                try $0.get(0, as: Int64.self)
-            }
-            return (images ?? 0, bytes ?? 0)
+        try await database.read { db in (try Self.number(Self.countSQL, in: db), try Self.number(Self.bytesSQL, in: db))
         }
+    }
+
+    package static let countSQL = "SELECT COUNT(*) FROM images WHERE recycled_until IS NOT NULL"
+    package static let bytesSQL = "SELECT COALESCE(SUM(size_bytes), 0) FROM blobs WHERE state = 'recycled'"
+
+    private static func number(_ sql: String, in db: any SQLConnection) throws -> Int64 {
+        try db.first(sql) { try $0.get(0) } ?? 0
     }
 
     /// Takes an image out of the bin: it is as it was before it was deleted.

@@ -184,13 +184,15 @@ extension Images {
                     try Self.returnToQueued(lease.image, in: db)
                     return (WayBack.undone, true)
                 }
-                let state = try db.first("SELECT state FROM blobs WHERE id = $1", lease.blob) {
-                    try $0.get(0, as: String.self)
-                }
+                let (state, reason) =
+                    try db.first("SELECT state, doom_reason FROM blobs WHERE id = $1", lease.blob) {
+                        (try $0.get(0, as: String.self), try $0.get(1, as: String?.self))
+                    } ?? ("gone", nil)
                 // The commit was there, although its caller was told otherwise.
                 if state == "live" { return (.committed, false) }
                 try BlobLedger.letGo(lease.blob, in: db)
-                return (try db.image(lease.image) == nil ? .imageDeleted : .leaseLost, state == "doomed")
+                let wasDeleted = try reason == DoomReason.imageDeleted.rawValue || db.image(lease.image) == nil
+                return (wasDeleted ? .imageDeleted : .leaseLost, state == "doomed")
             }
             if mustErase { await jobs.run(JobName(.eraseBlob, lease.blob.rawValue)) }
             return way

@@ -59,14 +59,23 @@ enum JobRow {
         created_at
         """
 
-    static func read(_ row: any SQLRow) throws -> Job {
-        guard let state = Job.State(rawValue: try row.get(3)) else {
+    /// The same columns where jobs are joined under this name.
+    static func columns(of table: String) -> String {
+        columns.split(separator: ", ").map { "\(table).\($0)" }.joined(separator: ", ")
+    }
+
+    static func read(_ row: any SQLRow) throws -> Job { try read(row, from: 0) }
+
+    /// - Parameter first: where the columns begin.
+    static func read(_ row: any SQLRow, from first: Int) throws -> Job {
+        guard let state = Job.State(rawValue: try row.get(first + 3)) else {
             throw SQLError(code: .corrupt, operation: "read job", message: "unknown state")
         }
         return Job(
-            name: JobName(try row.get(0), try row.get(1)), project: try row.get(2), state: state,
-            attempts: try row.get(4), nextAttemptAt: try row.get(5), leaseOwner: try row.get(6),
-            leaseUntil: try row.get(7), epoch: try row.get(8), lastError: try row.get(9), createdAt: try row.get(10))
+            name: JobName(try row.get(first), try row.get(first + 1)), project: try row.get(first + 2), state: state,
+            attempts: try row.get(first + 4), nextAttemptAt: try row.get(first + 5),
+            leaseOwner: try row.get(first + 6), leaseUntil: try row.get(first + 7), epoch: try row.get(first + 8),
+            lastError: try row.get(first + 9), createdAt: try row.get(first + 10))
     }
 }
 
@@ -83,7 +92,7 @@ package typealias JobWorker = @Sendable (Job) async throws -> JobOutcome
 
 /// The tables of jobs and of the processes that do them. Versions 150 to 199.
 package enum JobMigrations {
-    package static let all = [Migration(150, "jobs", jobs + instances)]
+    package static let all = [Migration(150, "jobs", jobs + instances), Migration(151, "lists of jobs", lists)]
 
     private static let jobs = [
         """
@@ -109,6 +118,9 @@ package enum JobMigrations {
         "CREATE INDEX jobs_running ON jobs (lease_until) WHERE state = 'running'",
         "CREATE INDEX jobs_parked ON jobs (created_at) WHERE state = 'parked'",
     ]
+
+    /// For the operator's lists, oldest first.
+    private static let lists = ["CREATE INDEX jobs_created ON jobs (created_at, kind, subject)"]
 
     /// A process that is known to be gone has no row: what it held can be taken for good.
     private static let instances = [

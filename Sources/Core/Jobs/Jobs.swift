@@ -63,13 +63,17 @@ package struct Jobs: Sendable {
             }
             try Task.checkCancellation()
             if due.isEmpty { return }
-            await withTaskGroup(of: Void.self) { group in
+            let claimed = await withTaskGroup(of: Bool.self) { group in
+                var claimed = 0
                 for (index, name) in due.enumerated() {
-                    if index >= Self.width { await group.next() }
+                    if index >= Self.width, await group.next() == true { claimed += 1 }
                     group.addTask { await run(name) }
                 }
+                for await wasClaimed in group where wasClaimed { claimed += 1 }
+                return claimed
             }
-            if due.count < Self.batch { return }
+            // Nothing could be claimed: the database takes no writes now, or others are at it.
+            if due.count < Self.batch || claimed == 0 { return }
         }
     }
 
@@ -106,8 +110,10 @@ package struct Jobs: Sendable {
     }
 
     /// Does one job now, if it waits and nobody else has it. What goes wrong is kept in its row.
-    func run(_ name: JobName) async {
-        guard let job = await claim(name) else { return }
+    /// - Returns: whether it was ours to do.
+    @discardableResult
+    func run(_ name: JobName) async -> Bool {
+        guard let job = await claim(name) else { return false }
         do {
             guard let worker = workers[name.kind] else {
                 throw JobIsHopeless("this program knows no jobs of the kind \(name.kind)")
@@ -121,6 +127,7 @@ package struct Jobs: Sendable {
         } catch {
             await fail(job, error)
         }
+        return true
     }
 
     private func claim(_ name: JobName) async -> Job? {
@@ -175,7 +182,11 @@ package struct Jobs: Sendable {
         let next = now.adding(seconds: seconds)
         _ = try? await database.write { db in
             try Self.update(
-                job, "state = 'waiting', lease_owner = NULL, lease_until = NULL, next_attempt_at = $3, last_error = $4",
+                job,
+                """
+                state = 'waiting', lease_owner = NULL, lease_until = NULL, next_attempt_at = $3,
+                    last_error = COALESCE($4, last_error)
+                """,
                 next, reason, in: db)
         }
     }

@@ -17,7 +17,10 @@ package struct AmbrotypeCommand: AsyncParsableCommand {
             defaults, the first of these that has one. `ambrotype config` shows them all.
             """,
         version: programVersion,
-        subcommands: [ServeCommand.self, ConfigCommand.self, IdentityCommand.self, VersionCommand.self])
+        subcommands: [
+            ServeCommand.self, ImagesCommand.self, JobsCommand.self, ConfigCommand.self, IdentityCommand.self,
+            VersionCommand.self,
+        ])
 
     package init() {}
 

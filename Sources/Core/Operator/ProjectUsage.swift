@@ -1,0 +1,109 @@
+import Persistence
+
+/// What a project has, derived from the rows that say so.
+package struct ProjectUsage: Sendable, Equatable {
+    /// Nil for what belongs to no project.
+    package let project: ProjectID?
+    /// Not counting the recycle bin.
+    package var images: Int64 = 0
+    package var liveBytes: Int64 = 0
+    /// By uploads under way.
+    package var reservedBytes: Int64 = 0
+    package var recycledImages: Int64 = 0
+    package var recycledBytes: Int64 = 0
+    /// Deleted and not erased yet, as far as the size is known.
+    package var doomedBytes: Int64 = 0
+
+    init(project: ProjectID?) { self.project = project }
+
+    /// What the quota of bytes is charged for.
+    package var chargedBytes: Int64 { liveBytes + reservedBytes }
+}
+
+/// The quotas in force for every project; nil is unlimited.
+package struct ImageQuotas: Sendable, Equatable {
+    package let images: Int64?
+    package let bytes: Int64?
+    package let uploads: Int64?
+
+    init(_ settings: ImageSettings) {
+        func limit(_ value: Int64) -> Int64? { value < 0 ? nil : value }
+        images = limit(settings.imageCountQuota)
+        bytes = limit(settings.imageBytesQuota)
+        uploads = limit(settings.uploadingCountQuota)
+    }
+}
+
+extension OperatorView {
+    /// One entry a project that has anything, by project. Counts every image there is.
+    /// - Parameter project: this one alone, also if it has nothing.
+    /// - Throws: `ServiceError.forbidden`.
+    package func usage(
+        of project: ProjectID? = nil, as caller: Caller
+    ) async throws -> (projects: [ProjectUsage], quotas: ImageQuotas) {
+        try requireOperator(caller)
+        var found: [ProjectID?: ProjectUsage] = [:]
+        if let project { found[project] = ProjectUsage(project: project) }
+        let (images, blobs) = try await database.read { db in
+            (try Self.imageCounts(of: project, in: db), try Self.blobSums(of: project, in: db))
+        }
+        for (owner, live, recycled) in images {
+            found[owner, default: ProjectUsage(project: owner)].images = live
+            found[owner, default: ProjectUsage(project: owner)].recycledImages = recycled
+        }
+        for (owner, sums) in blobs {
+            var usage = found[owner] ?? ProjectUsage(project: owner)
+            usage.liveBytes = sums.live
+            usage.reservedBytes = sums.writing
+            usage.recycledBytes = sums.recycled
+            usage.doomedBytes = sums.doomed
+            found[owner] = usage
+        }
+        let projects = found.values.sorted { ($0.project?.rawValue ?? "") < ($1.project?.rawValue ?? "") }
+        return (projects, ImageQuotas(settings))
+    }
+
+    private static func imageCounts(
+        of project: ProjectID?, in db: any SQLConnection
+    ) throws -> [(ProjectID?, live: Int64, recycled: Int64)] {
+        var statement = ListStatement(
+            """
+            SELECT owner, SUM(CASE WHEN deleted_at IS NULL THEN 1 ELSE 0 END),
+                SUM(CASE WHEN recycled_until IS NOT NULL THEN 1 ELSE 0 END)
+            FROM images
+            """)
+        statement.condition("(deleted_at IS NULL OR recycled_until IS NOT NULL)")
+        if let project { statement.condition("owner = \(statement.bind(project))") }
+        statement.add("GROUP BY owner")
+        return try db.query(statement.sql, statement.arguments) { (try $0.get(0), try $0.get(1), try $0.get(2)) }
+    }
+
+    private struct Sums: Sendable {
+        let live: Int64
+        let writing: Int64
+        let recycled: Int64
+        let doomed: Int64
+    }
+
+    private static func blobSums(
+        of project: ProjectID?, in db: any SQLConnection
+    ) throws -> [(ProjectID?, Sums)] {
+        func sum(_ column: String, _ state: String) -> String {
+            "SUM(CASE WHEN state = '\(state)' THEN COALESCE(\(column), 0) ELSE 0 END)"
+        }
+        var statement = ListStatement(
+            """
+            SELECT project, \(sum("charged_bytes", "live")), \(sum("charged_bytes", "writing")),
+                \(sum("size_bytes", "recycled")), \(sum("size_bytes", "doomed"))
+            FROM blobs
+            """)
+        if let project { statement.condition("project = \(statement.bind(project))") }
+        statement.add("GROUP BY project")
+        return try db.query(statement.sql, statement.arguments) {
+            (
+                try $0.get(0),
+                Sums(live: try $0.get(1), writing: try $0.get(2), recycled: try $0.get(3), doomed: try $0.get(4))
+            )
+        }
+    }
+}
