@@ -151,7 +151,7 @@ final class DiskProcess {
     let number: Int
     private(set) var isDead = false
     /// What it has open, each by a number of its own; they leave when they are closed.
-    private var open: [Int: Unmanaged<OpenNode>] = [:]
+    private var opened: [Int: Unmanaged<OpenNode>] = [:]
     private var openedCount = 0
 
     init(_ name: String, number: Int) {
@@ -162,17 +162,17 @@ final class DiskProcess {
     func kill() {
         if isDead { return }
         isDead = true
-        for (_, node) in open.sorted(by: { $0.key < $1.key }) { node.takeUnretainedValue().close() }
-        open = [:]
+        for (_, node) in opened.sorted(by: { $0.key < $1.key }) { node.takeUnretainedValue().close() }
+        opened = [:]
     }
 
     func add(_ node: OpenNode) -> Int {
         openedCount += 1
-        open[openedCount] = Unmanaged.passUnretained(node)
+        opened[openedCount] = Unmanaged.passUnretained(node)
         return openedCount
     }
 
-    func remove(_ number: Int) { open[number] = nil }
+    func remove(_ number: Int) { opened[number] = nil }
 }
 
 /// A file or directory that a process holds open.
