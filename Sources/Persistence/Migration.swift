@@ -14,13 +14,20 @@ package struct Migration: Sendable {
 /// Why a database cannot be used with this program.
 package enum MigrationError: Error, CustomStringConvertible {
     case newerSchema(found: Int, known: Int)
+    case olderSchema(missing: Int, name: String)
     case renamed(version: Int, found: String, expected: String)
+    case noSchema
 
     package var description: String {
         switch self {
         case .newerSchema(let found, let known):
             "the database has schema version \(found), this program knows versions up to \(known): "
                 + "start the newer program, or restore a backup from before the upgrade"
+        case .olderSchema(let missing, let name):
+            "the database lacks schema version \(missing) ('\(name)') of this program: start the server once, "
+                + "which brings it up to date, or use the program it was last started with"
+        case .noSchema:
+            "it has no schema: this is not a database of this program"
         case .renamed(let version, let found, let expected):
             "schema version \(version) of the database is '\(found)', expected '\(expected)': "
                 + "this is not a database of this program"
@@ -75,5 +82,35 @@ extension SQLDatabase {
             if isNew { applied.append(migration.version) }
         }
         return applied
+    }
+}
+
+extension SQLDatabase {
+    /// That the schema is the newest of `migrations`, for those who must not change it.
+    /// - Throws: `MigrationError`, `SQLError`.
+    package func requireSchema(_ migrations: [Migration]) async throws {
+        let found = try await read { db in
+            do {
+                return try db.query("SELECT version, name FROM schema_migrations") {
+                    (try $0.get(0, as: Int.self), try $0.get(1, as: String.self))
+                }
+            } catch let error as SQLError where error.code == .statement {
+                throw MigrationError.noSchema
+            }
+        }
+        let names = Dictionary(uniqueKeysWithValues: found)
+        let ordered = migrations.sorted { $0.version < $1.version }
+        let known = ordered.last?.version ?? 0
+        if let newest = names.keys.max(), newest > known {
+            throw MigrationError.newerSchema(found: newest, known: known)
+        }
+        for migration in ordered {
+            guard let name = names[migration.version] else {
+                throw MigrationError.olderSchema(missing: migration.version, name: migration.name)
+            }
+            guard name == migration.name else {
+                throw MigrationError.renamed(version: migration.version, found: name, expected: migration.name)
+            }
+        }
     }
 }
