@@ -35,6 +35,13 @@ package protocol BlobStore: Sendable {
     /// The room there is now. Fails when the store is not usable, so it serves as health check.
     /// - Throws: `.unavailable`.
     func space() async throws -> StoreSpace
+
+    /// Where an operator who restores a backup finds a committed blob: a path, a key, …. For texts alone.
+    func place(of blob: BlobID) -> String
+}
+
+extension BlobStore {
+    package func place(of blob: BlobID) -> String { "blob \(blob) in store \(id)" }
 }
 
 /// A blob being written by one task. Dropped without `commit` or `abandon`, it is as after a crash:
