@@ -17,7 +17,9 @@ package struct AmbrotypeCommand: AsyncParsableCommand {
             defaults, the first of these that has one. `ambrotype config` shows them all.
             """,
         version: programVersion,
-        subcommands: [ServeCommand.self, ConfigCommand.self, IdentityCommand.self, VersionCommand.self])
+        subcommands: [
+            ServeCommand.self, FsckCommand.self, ConfigCommand.self, IdentityCommand.self, VersionCommand.self,
+        ])
 
     package init() {}
 
@@ -70,7 +72,9 @@ enum Failure {
 }
 
 enum StandardError {
-    static func say(_ text: String) { StandardStream.write(text + "\n", to: STDERR_FILENO) }
+    static func say(_ text: String) { put(text + "\n") }
+    /// As it is, without an end of line.
+    static func put(_ text: String) { StandardStream.write(text, to: STDERR_FILENO) }
 }
 
 enum StandardOutput {
