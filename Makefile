@@ -11,7 +11,7 @@ FORMATTED := Package.swift Sources Tests
 PYTEST ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run build clients test interop interop-keystone tempest measure format lint clean
+.PHONY: help run build clients test interop interop-keystone tempest torture measure format lint clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +37,10 @@ interop: build clients ## the interop tests alone, with an upload of 8 GiB
 interop-keystone: build clients ## the client tests with a real Keystone (PEER_LAB=directory of its scripts)
 	@scripts/install-debian.sh $(shell cat scripts/packages-test.txt)
 	@PEER_LAB="$(PEER_LAB)" scripts/interop-keystone.sh $(PYTEST)
+
+torture: build clients ## hours of crashes, faults and races: the figures of docs/measurements.md
+	@scripts/install-debian.sh $(shell cat scripts/packages-test.txt)
+	@SWIFT="$(SWIFT)" scripts/torture.sh
 
 tempest: build ## tempest's image suite; fails when a test of docs/tempest-passing.txt does
 	@scripts/venv.sh tempest Tests/Interop/requirements-tempest.txt

@@ -113,6 +113,10 @@ package final class FileBlobStore: BlobStore {
         }
     }
 
+    package func place(of blob: BlobID) -> String {
+        (try? layout.committed(blob)) ?? "blob \(blob) in store \(id)"
+    }
+
     package func inventory(_ visit: @Sendable ([StoredItem]) async throws -> Void) async throws {
         let directories = try await work.performing("list store") { [layout] in
             try layout.check()

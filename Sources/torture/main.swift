@@ -6,7 +6,7 @@ import Simulation
 struct Torture: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "torture", abstract: "Break the image service on purpose, and see that it holds.",
-        subcommands: [CrashPointsCommand.self, RacesCommand.self, RandomCommand.self])
+        subcommands: [CrashPointsCommand.self, RacesCommand.self, RandomCommand.self, CallsCommand.self])
 }
 
 /// What every part can be told.
@@ -42,15 +42,15 @@ struct CrashPointsCommand: ParsableCommand {
     var length = 3
     @Option(help: "Of the longest workloads run one in so many.")
     var stride = 1
-    @Flag(help: "Do not crash recoveries.")
-    var once = false
+    @Option(help: "Up to which length of a workload its recoveries are crashed too.")
+    var recoveryLength = 3
 
     func run() throws {
         let start = DispatchTime.now()
         var options = CrashPoints.Options()
         options.length = length
         options.stride = stride
-        options.crashesRecovery = !once
+        options.recoveryLength = recoveryLength
         options.bug = try common.plantedBug()
         let report = CrashPoints(options).run(threads: common.threads) { done, all in
             if done % 500 == 0 { print("\(done) of \(all) workloads") }
@@ -101,6 +101,19 @@ struct RandomCommand: ParsableCommand {
             if report.seeds % 500 == 0 { print("\(report.seeds) seeds, \(report.operations) operations") }
         }
         try Common.tell("\(report)", report.violations, since: start)
+    }
+}
+
+struct CallsCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "calls", abstract: "Every call to the disk fails in turn, once and for good.")
+
+    func run() throws {
+        let start = DispatchTime.now()
+        let store = FailingCalls().store()
+        print("store: \(store)")
+        let server = FailingCalls().server()
+        try Common.tell("server: \(server)", store.violations + server.violations, since: start)
     }
 }
 

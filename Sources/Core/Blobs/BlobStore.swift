@@ -36,6 +36,13 @@ package protocol BlobStore: Sendable {
     /// is cancelled waits no longer, even for a store that hangs.
     /// - Throws: `.unavailable`.
     func space() async throws -> StoreSpace
+
+    /// Where an operator who restores a backup finds a committed blob: a path, a key, …. For texts alone.
+    func place(of blob: BlobID) -> String
+}
+
+extension BlobStore {
+    package func place(of blob: BlobID) -> String { "blob \(blob) in store \(id)" }
 }
 
 /// A blob being written by one task. Dropped without `commit` or `abandon`, it is as after a crash:

@@ -18,8 +18,8 @@ package struct AmbrotypeCommand: AsyncParsableCommand {
             """,
         version: programVersion,
         subcommands: [
-            ServeCommand.self, ImagesCommand.self, JobsCommand.self, ConfigCommand.self, IdentityCommand.self,
-            VersionCommand.self,
+            ServeCommand.self, ConfigCommand.self, ImagesCommand.self, JobsCommand.self, FsckCommand.self,
+            IdentityCommand.self, VersionCommand.self,
         ])
 
     package init() {}
@@ -73,7 +73,9 @@ enum Failure {
 }
 
 enum StandardError {
-    static func say(_ text: String) { StandardStream.write(text + "\n", to: STDERR_FILENO) }
+    static func say(_ text: String) { put(text + "\n") }
+    /// As it is, without an end of line.
+    static func put(_ text: String) { StandardStream.write(text, to: STDERR_FILENO) }
 }
 
 enum StandardOutput {

@@ -89,8 +89,14 @@ private struct FaultyConnection: SQLConnection {
     }
 
     private func rewritten(_ sql: String) -> String {
-        guard bug == .leaseWithoutFencing, sql.contains("epoch = $"), sql.contains("'writing'") else { return sql }
+        guard bug == .leaseWithoutFencing else { return sql }
+        // The schema and the image's status fence as well: whoever forgets the lease forgets them too.
+        if sql.contains("UPDATE images SET status = 'active'") {
+            return sql.replacing(" AND status = 'saving'", with: "")
+        }
+        guard sql.contains("epoch = $"), sql.contains("'writing'") else { return sql }
         return sql.replacing(" AND epoch = $", with: " AND 0 <> $").replacing("AND state = 'writing'", with: "")
+            .replacing("SET state = 'live'", with: "SET state = 'live', doomed_at = NULL, doom_reason = NULL")
     }
 
     private func unlink(blob: SQLValue) {

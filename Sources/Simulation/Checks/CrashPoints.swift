@@ -14,7 +14,8 @@ package struct CrashPoints: Sendable {
         /// Of the workloads of that length one in so many is run, and of the shorter ones all.
         package var stride = 1
         package var offset = 0
-        package var crashesRecovery = true
+        /// Up to which length of a workload its recoveries are crashed too.
+        package var recoveryLength = 3
         package var bug: PlantedBug?
         /// Stop at so many violations.
         package var violationLimit = 20
@@ -175,9 +176,10 @@ package struct CrashPoints: Sendable {
     ) {
         var random = SplitMix64(seed: moment.disk.fingerprint ^ UInt64(place.utf8.count))
         let disk = moment.disk.afterPowerLoss(loss, &random)
-        guard disks.isNew(disk, moment.allowed, isRecoveryCrashed: options.crashesRecovery) else { return }
+        let crashesRecovery = workload.operations.count <= options.recoveryLength
+        guard disks.isNew(disk, moment.allowed, isRecoveryCrashed: crashesRecovery) else { return }
         report.disks += 1
-        let (violations, moments) = recover(disk, moment.allowed, workload, records: options.crashesRecovery)
+        let (violations, moments) = recover(disk, moment.allowed, workload, records: crashesRecovery)
         report.violations += violations.map { "\(place), \(loss): \($0)" }
         for (index, later) in moments.enumerated() {
             for secondLoss in PowerLoss.allCases {
@@ -211,7 +213,8 @@ package struct CrashPoints: Sendable {
                 let audit = Audit(
                     server,
                     expected: [Self.image: allowed, Self.bystander: [Templates.bystanderModel]])
-                let result = try await audit.run(checksDatabase: checksDatabase)
+                var result = try await audit.run(checksDatabase: checksDatabase)
+                if checksDatabase { result.violations += try await server.fsckFindings() }
                 return result.violations + (isAtRest ? [] : ["(g) it does not come to rest"])
             }
             return (violations, recording.moments)

@@ -180,18 +180,30 @@ extension FailingCalls {
         var report = Report()
         // The second way to rename is taken where the file system knows no other.
         for hasRename in [true, false] {
-            let calls = runStore(failing: nil, .once, hasRename: hasRename, &report)
-            report.places.formUnion(calls.map(Self.place))
+            let calls = runStore(failing: [], .once, hasRename: hasRename, &report)
             for (index, call) in calls.enumerated() where Self.canFail(call) {
                 report.calls += 1
-                for mode in Mode.allCases { _ = runStore(failing: index + 1, mode, hasRename: hasRename, &report) }
+                report.places.insert(Self.place(call))
+                for mode in Mode.allCases {
+                    let after = runStore(failing: [index + 1], mode, hasRename: hasRename, &report)
+                    failCleaningUp(after, index + 1, hasRename: hasRename, &report)
+                }
             }
         }
         return report
     }
 
+    /// What is only called because something failed fails as well.
+    private func failCleaningUp(_ calls: [DiskCall], _ first: Int, hasRename: Bool, _ report: inout Report) {
+        for (index, call) in calls.enumerated().dropFirst(first) where Self.canFail(call) {
+            guard report.places.insert(Self.place(call)).inserted else { continue }
+            report.calls += 1
+            _ = runStore(failing: [first, index + 1], .once, hasRename: hasRename, &report)
+        }
+    }
+
     private func runStore(
-        failing number: Int?, _ mode: Mode, hasRename: Bool, _ report: inout Report
+        failing numbers: [Int], _ mode: Mode, hasRename: Bool, _ report: inout Report
     ) -> [DiskCall] {
         report.runs += 1
         let disk = SimulatedDisk(state: .empty(capacityBytes: 80 << 20), seed: 1)
@@ -199,7 +211,8 @@ extension FailingCalls {
         let expectation = Expectation()
         disk.interceptor = { call in
             expectation.calls.append(call)
-            if let number, Self.canFail(call), mode == .once ? call.number == number : call.number >= number {
+            let isDue = mode == .once ? numbers.contains(call.number) : call.number >= numbers.min() ?? .max
+            if isDue, Self.canFail(call) {
                 expectation.hasFailed = true
                 return .error(EIO)
             }
@@ -210,10 +223,10 @@ extension FailingCalls {
         } catch {
             expectation.violations.append("\(error)")
         }
-        let place = number.map { number -> String in
+        let failed = numbers.map { number in
             expectation.calls.indices.contains(number - 1) ? "\(expectation.calls[number - 1]) failed \(mode): " : ""
         }
-        report.violations += expectation.violations.map { (place ?? "") + $0 }
+        report.violations += expectation.violations.map { failed.joined() + $0 }
         return expectation.calls
     }
 
@@ -225,7 +238,8 @@ extension FailingCalls {
                 disk: disk.mount("a"), reserveBytes: 0)
         }
         do {
-            let store = try open()
+            // A start that fails is tried again, on what it left.
+            let store = try (try? open()) ?? open()
             let bytes = [UInt8](repeating: 7, count: Self.blobBytes)
             try await write(bytes, as: Self.blob, expectedBytes: 1 << 20, to: store)
             try await write([1, 2], as: Self.other, expectedBytes: 4096, to: store)

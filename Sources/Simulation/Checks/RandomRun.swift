@@ -88,6 +88,7 @@ final class RandomRun: @unchecked Sendable {
             }
             var result = try await Audit(server, expected: expected).run(checksDatabase: true)
             if !isAtRest { result.violations.append("(g) it does not come to rest") }
+            result.violations += try await server.fsckFindings()
             return result
         }
         report.violations += result.violations.map { "\(place): \($0)" }

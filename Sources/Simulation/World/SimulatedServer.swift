@@ -2,6 +2,7 @@ import Blobs
 import Core
 import Logging
 import Persistence
+import Synchronization
 
 /// What simulated servers are like.
 package struct ServerOptions: Sendable {
@@ -41,6 +42,7 @@ package final class SimulatedServer: Sendable {
     package let images: Images
     package let bin: RecycleBin
     private let settings: ImageSettings
+    private let surroundings: Surroundings
 
     /// Starts as `ambrotype serve` does: database, stores, then what a predecessor left undone.
     /// - Parameter seed: of its ids; each process needs its own.
@@ -54,7 +56,7 @@ package final class SimulatedServer: Sendable {
         self.stall = stall
         let work = SimulatedWork(
             executor, seed: seed, maximumDelayMicroseconds: options.workDelayMicroseconds, stall: stall)
-        let surroundings = Surroundings(
+        surroundings = Surroundings(
             clock: clock, randomness: SimulatedRandomness(seed: seed), work: work)
         let sqlite = try SQLiteDatabase(
             path: mount.databasePath(Self.databaseFile), readerCount: 1, writerQueue: { stall.schedule($0) })
@@ -71,6 +73,24 @@ package final class SimulatedServer: Sendable {
         try await images.recover(logger: Self.quiet)
     }
 
+    /// What `ambrotype fsck` finds wrong, reading all data.
+    package func fsckFindings() async throws -> [String] {
+        var options = Fsck.Options()
+        options.reading = .everything
+        let findings = Findings()
+        let fsck = Fsck(database: database, stores: [store], surroundings: surroundings, options: options)
+        let summary = try await fsck.run { event in
+            if case .finding(let finding, _) = event { findings.add("fsck: \(finding)") }
+        }
+        return findings.all + (summary.isIncomplete ? ["fsck is incomplete"] : [])
+    }
+
+    private final class Findings: Sendable {
+        private let lines = Mutex<[String]>([])
+        var all: [String] { lines.withLock { $0 } }
+        func add(_ line: String) { lines.withLock { $0.append(line) } }
+    }
+
     package static let quiet = Logger(label: "simulation") { _ in SwiftLogNoOpLogHandler() }
 
     package static func caller(_ project: ProjectID) -> Caller {
@@ -81,13 +101,16 @@ package final class SimulatedServer: Sendable {
     /// Reconciles until nothing is left to do, letting time pass for what waits for it.
     /// - Returns: false if there is still something after a time in which every lease has run out.
     package func settle(within seconds: Int = 2000) async throws -> Bool {
-        for round in 0... {
+        var waited = 0
+        while true {
             try await images.reconcile()
             if try await isSettled() { return true }
-            if round > seconds { return false }
-            try await clock.sleep(seconds: 1)
+            if waited > seconds { return false }
+            // The first seconds one by one, what takes longer in larger steps.
+            let step = max(1, waited / 4)
+            try await clock.sleep(seconds: Double(step))
+            waited += step
         }
-        return false
     }
 
     /// Whether nothing is under way, waits, or is half done.

@@ -1,0 +1,195 @@
+import Persistence
+
+/// The database by itself. Each check is one statement, hence one snapshot: what a transaction changes
+/// together is seen together, whatever servers do meanwhile.
+extension FsckRun {
+    private struct Check: Sendable {
+        let sql: String
+        var arguments: [any SQLBindable] = []
+        let finding: @Sendable (any SQLRow) throws -> Finding?
+    }
+
+    /// Repairs come at once, so that a later check sees what an earlier one changed.
+    func checkDatabase() async throws {
+        let checks = imageChecks + uploadChecks + placeChecks + jobChecks + storeChecks
+        let total = Int64(checks.count + 1)
+        report(.progress(FsckProgress(phase: .database, done: 0, total: total)))
+        for problem in try await integrityProblems() { try await settle(.databaseDamaged(problem)) }
+        for (index, check) in checks.enumerated() {
+            try Task.checkCancellation()
+            report(.progress(FsckProgress(phase: .database, done: Int64(index + 1), total: total)))
+            for finding in try await findings(of: check) { try await settle(finding) }
+        }
+        report(.progress(FsckProgress(phase: .database, done: total, total: total)))
+    }
+
+    private func integrityProblems() async throws -> [String] {
+        guard let database = database as? any SelfCheckingDatabase else { return [] }
+        return try await database.integrityProblems()
+    }
+
+    private func findings(of check: Check) async throws -> [Finding] {
+        do {
+            return try await database.read { db in
+                try db.query(check.sql, check.arguments, row: check.finding).compactMap { $0 }
+            }
+        } catch let error as SQLError where error.code == .corrupt {
+            // The other checks may still have something to say.
+            return [.databaseDamaged("\(error)")]
+        }
+    }
+
+    private var imageChecks: [Check] {
+        [
+            Check(
+                sql: """
+                    SELECT i.id, i.status FROM images i
+                    WHERE i.status IN ('active', 'deactivated') AND NOT EXISTS (
+                        SELECT 1 FROM blobs b WHERE b.image_id = i.id AND b.state IN ('live', 'recycled'))
+                    UNION ALL
+                    SELECT i.id, 'in the recycle bin' FROM images i
+                    WHERE i.recycled_until IS NOT NULL AND i.status_before_deletion IN ('active', 'deactivated')
+                        AND NOT EXISTS (
+                            SELECT 1 FROM blobs b WHERE b.image_id = i.id AND b.state IN ('live', 'recycled'))
+                    ORDER BY 1
+                    """
+            ) { .imageWithoutBytes(try $0.get(0), status: try $0.get(1)) },
+            Check(
+                sql: """
+                    SELECT b.id, b.image_id, b.store FROM blobs b LEFT JOIN images i ON i.id = b.image_id
+                    WHERE i.id IS NULL ORDER BY b.id
+                    """
+            ) { .bytesOfMissingImage(try $0.get(0), try $0.get(1), try $0.get(2)) },
+            Check(
+                sql: """
+                    SELECT i.id, b.id, i.size, b.size_bytes FROM blobs b JOIN images i ON i.id = b.image_id
+                    WHERE b.state IN ('live', 'recycled') AND b.size_bytes <> COALESCE(i.size, -1)
+                        AND (i.status IN ('active', 'deactivated') OR i.recycled_until IS NOT NULL)
+                    ORDER BY i.id, b.id
+                    """
+            ) {
+                .sizesDiffer(
+                    try $0.get(0), try $0.get(1), imageBytes: try $0.get(2), blobBytes: try $0.get(3))
+            },
+            Check(
+                sql: """
+                    SELECT i.id,
+                        (SELECT COUNT(*) FROM image_properties c WHERE c.image_id = i.id)
+                        + (SELECT COUNT(*) FROM image_tags c WHERE c.image_id = i.id)
+                        + (SELECT COUNT(*) FROM image_members c WHERE c.image_id = i.id)
+                    FROM images i
+                    WHERE i.status = 'deleted' AND i.recycled_until IS NULL AND i.id IN (
+                        SELECT image_id FROM image_properties UNION SELECT image_id FROM image_tags
+                        UNION SELECT image_id FROM image_members)
+                    ORDER BY i.id
+                    """
+            ) { .remainsOfDeletedImage(try $0.get(0), rows: try $0.get(1)) },
+        ]
+    }
+
+    private var uploadChecks: [Check] {
+        [
+            Check(
+                sql: """
+                    SELECT b.id, b.image_id, b.lease_owner, b.lease_until FROM blobs b
+                    WHERE b.state = 'writing' AND b.lease_until < $1
+                        AND NOT EXISTS (SELECT 1 FROM instances n WHERE n.id = b.lease_owner)
+                    ORDER BY b.id
+                    """, arguments: [leaseCutoff]
+            ) { .uploadAbandoned(try $0.get(0), try $0.get(1), by: try $0.get(2), leaseUntil: try $0.get(3)) },
+            Check(
+                sql: """
+                    SELECT i.id, i.status FROM images i
+                    WHERE i.status IN ('saving', 'uploading', 'importing') AND NOT EXISTS (
+                        SELECT 1 FROM blobs b WHERE b.image_id = i.id AND b.state IN ('writing', 'live'))
+                    ORDER BY i.id
+                    """
+            ) { .imageStuck(try $0.get(0), status: try $0.get(1)) },
+            Check(
+                sql: """
+                    SELECT b.id, b.image_id, i.status FROM blobs b JOIN images i ON i.id = b.image_id
+                    WHERE b.state = 'writing' AND i.status NOT IN ('saving', 'uploading', 'importing') ORDER BY b.id
+                    """
+            ) { .uploadUnexpected(try $0.get(0), try $0.get(1), status: try $0.get(2)) },
+        ]
+    }
+
+    /// Before this, a lease ran out long ago.
+    var leaseCutoff: Timestamp { now.adding(seconds: -options.leaseGraceSeconds) }
+
+    private var placeChecks: [Check] {
+        [
+            Check(
+                sql: """
+                    SELECT b.id, b.image_id, b.state FROM blobs b JOIN images i ON i.id = b.image_id
+                    WHERE b.state IN ('live', 'recycled') AND i.status = 'deleted' AND i.recycled_until IS NULL
+                    ORDER BY b.id
+                    """
+            ) { .bytesOfDeletedImage(try $0.get(0), try $0.get(1), state: try $0.get(2)) },
+            Check(
+                sql: """
+                    SELECT b.id, b.image_id FROM blobs b JOIN images i ON i.id = b.image_id
+                    WHERE b.state = 'live' AND i.recycled_until IS NOT NULL ORDER BY b.id
+                    """
+            ) { .bytesOutsideBin(try $0.get(0), try $0.get(1)) },
+            Check(
+                sql: """
+                    SELECT b.id, b.image_id FROM blobs b JOIN images i ON i.id = b.image_id
+                    WHERE b.state = 'recycled' AND i.status IN ('active', 'deactivated') ORDER BY b.id
+                    """
+            ) { .bytesInsideBin(try $0.get(0), try $0.get(1)) },
+            Check(
+                sql: """
+                    SELECT b.id, b.image_id, i.status FROM blobs b JOIN images i ON i.id = b.image_id
+                    WHERE b.state IN ('live', 'recycled') AND i.status NOT IN ('active', 'deactivated', 'deleted')
+                    ORDER BY b.id
+                    """
+            ) { .bytesOfUnfinishedImage(try $0.get(0), try $0.get(1), status: try $0.get(2)) },
+            Check(
+                sql: """
+                    SELECT b.id, b.image_id, b.project, i.owner FROM blobs b JOIN images i ON i.id = b.image_id
+                    WHERE b.state <> 'doomed' AND COALESCE(b.project, '') <> COALESCE(i.owner, '') ORDER BY b.id
+                    """
+            ) { .chargedToOther(try $0.get(0), try $0.get(1), charged: try $0.get(2), owner: try $0.get(3)) },
+        ]
+    }
+
+    private var jobChecks: [Check] {
+        [
+            Check(
+                sql: """
+                    SELECT b.id FROM blobs b WHERE b.state = 'doomed' AND NOT EXISTS (
+                        SELECT 1 FROM jobs j WHERE j.kind = 'erase-blob' AND j.subject = b.id)
+                    ORDER BY b.id
+                    """
+            ) { .eraseJobMissing(try $0.get(0)) },
+            Check(
+                sql: """
+                    SELECT j.subject FROM jobs j WHERE j.kind = 'erase-blob' AND NOT EXISTS (
+                        SELECT 1 FROM blobs b WHERE b.id = j.subject AND b.state = 'doomed')
+                    ORDER BY j.subject
+                    """
+            ) { .eraseJobStray(subject: try $0.get(0)) },
+            Check(
+                sql: """
+                    SELECT kind, subject, last_error FROM jobs WHERE state = 'parked' ORDER BY kind, subject
+                    """
+            ) { .jobParked(JobName(try $0.get(0), try $0.get(1)), lastError: try $0.get(2)) },
+        ]
+    }
+
+    private var storeChecks: [Check] {
+        let configured = Set(stores.map(\.id) + unopened.map(\.id))
+        return [
+            Check(
+                sql: """
+                    SELECT store, COUNT(*), COALESCE(SUM(size_bytes), 0) FROM blobs GROUP BY store ORDER BY store
+                    """
+            ) { row in
+                let store = try row.get(0, as: StoreID.self)
+                if configured.contains(store) { return nil }
+                return .storeNotConfigured(store, blobs: try row.get(1), sizeBytes: try row.get(2))
+            }
+        ]
+    }
+}

@@ -1,0 +1,175 @@
+import Persistence
+
+/// What `--repair` does. Each repair is one transaction that asks once more for all that made the finding,
+/// so it cannot undo what a server did since, and none takes bytes that an image refers to: only bytes whose
+/// image is deleted for good, bytes that were never committed, and bytes without a row are given up.
+extension FsckRun {
+    /// - Returns: whether anything was changed; false when the finding is settled without us.
+    func repair(_ finding: Finding) async throws -> Bool {
+        switch finding {
+        case .imageStuck(let image, let status): try await release(image, from: status)
+        case .uploadAbandoned(let blob, let image, _, _): try await giveUp(blob, of: image)
+        case .uploadUnexpected(let blob, _, _):
+            try await doom(
+                blob, .uploadInterrupted, where: "state = 'writing' AND NOT EXISTS (\(Self.waitingImage))")
+        case .bytesOfDeletedImage(let blob, _, _):
+            try await doom(
+                blob, .imageDeleted,
+                where: "state IN ('live', 'recycled') AND EXISTS (\(Self.tombstone("blobs.image_id")))")
+        case .bytesOutsideBin(let blob, _):
+            try await change(
+                """
+                UPDATE blobs SET state = 'recycled', charged_bytes = 0
+                WHERE id = $1 AND state = 'live' AND EXISTS (
+                    SELECT 1 FROM images i WHERE i.id = blobs.image_id AND i.recycled_until IS NOT NULL)
+                """, blob)
+        case .bytesInsideBin(let blob, _):
+            try await change(
+                """
+                UPDATE blobs SET state = 'live', charged_bytes = size_bytes
+                WHERE id = $1 AND state = 'recycled' AND EXISTS (
+                    SELECT 1 FROM images i WHERE i.id = blobs.image_id AND i.status IN ('active', 'deactivated'))
+                """, blob)
+        case .eraseJobMissing(let blob): try await askForErasing(blob)
+        case .eraseJobStray(let subject):
+            try await change(
+                """
+                DELETE FROM jobs WHERE kind = 'erase-blob' AND subject = $1 AND NOT EXISTS (
+                    SELECT 1 FROM blobs b WHERE b.id = jobs.subject AND b.state = 'doomed')
+                """, subject)
+        case .chargedToOther(let blob, _, _, _): try await chargeOwner(blob)
+        case .remainsOfDeletedImage(let image, _): try await removeRemains(of: image)
+        case .bytesUnowned(let store, let blob, _, _, false): try await eraseUnowned(blob, in: store)
+        case .databaseDamaged, .imageWithoutBytes, .bytesOfMissingImage, .sizesDiffer, .bytesOfUnfinishedImage,
+            .jobParked, .storeNotConfigured, .storeOutOfReach, .bytesMissing, .bytesWrongSize, .bytesUnreadable,
+            .digestWrong, .digestUnknown, .bytesUnowned, .bytesInOtherStore, .nameLeftOver, .fileForeign:
+            preconditionFailure("\(finding.kind) has no repair")
+        }
+    }
+
+    private static let waitingImage = """
+        SELECT 1 FROM images i
+        WHERE i.id = blobs.image_id AND i.status IN ('saving', 'uploading', 'importing')
+        """
+
+    private static func tombstone(_ image: String) -> String {
+        "SELECT 1 FROM images i WHERE i.id = \(image) AND i.status = 'deleted' AND i.recycled_until IS NULL"
+    }
+
+    private func change(_ sql: String, _ arguments: any SQLBindable...) async throws -> Bool {
+        try await database.write { try $0.execute(sql, arguments) > 0 }
+    }
+
+    private func release(_ image: ImageID, from status: String) async throws -> Bool {
+        try await database.write { try Self.release(image, from: status, in: $0) }
+    }
+
+    /// An image nothing is uploaded to waits for data again.
+    private static func release(_ image: ImageID, from status: String?, in db: any SQLConnection) throws -> Bool {
+        try db.execute(
+            """
+            UPDATE images SET status = 'queued', size = NULL, virtual_size = NULL, checksum = NULL,
+                os_hash_algo = NULL, os_hash_value = NULL
+            WHERE id = $1 AND status IN ('saving', 'uploading', 'importing') AND status = COALESCE($2, status)
+                AND NOT EXISTS (
+                    SELECT 1 FROM blobs b WHERE b.image_id = images.id AND b.state IN ('writing', 'live'))
+            """, image, status) == 1
+    }
+
+    private func giveUp(_ blob: BlobID, of image: ImageID) async throws -> Bool {
+        let cutoff = leaseCutoff
+        let now = now
+        return try await database.write { db in
+            let isOurs = try db.first(
+                """
+                SELECT 1 FROM blobs b WHERE b.id = $1 AND b.state = 'writing' AND b.lease_until < $2
+                    AND NOT EXISTS (SELECT 1 FROM instances n WHERE n.id = b.lease_owner)
+                """, blob, cutoff
+            ) { _ in true }
+            guard isOurs == true else { return false }
+            guard try Self.doom(blob, .uploadInterrupted, where: "state = 'writing'", now: now, in: db) else {
+                return false
+            }
+            _ = try Self.release(image, from: nil, in: db)
+            return true
+        }
+    }
+
+    private func doom(_ blob: BlobID, _ reason: DoomReason, where condition: String) async throws -> Bool {
+        let now = now
+        return try await database.write { try Self.doom(blob, reason, where: condition, now: now, in: $0) }
+    }
+
+    /// Bytes nobody may use any more, with the job that erases them. Whoever writes them and still runs
+    /// stays known, since until it lets go, bytes may come.
+    private static func doom(
+        _ blob: BlobID, _ reason: DoomReason, where condition: String, now: Timestamp, in db: any SQLConnection
+    ) throws -> Bool {
+        let changed = try db.execute(
+            """
+            UPDATE blobs SET state = 'doomed', charged_bytes = 0, epoch = epoch + 1, lease_until = NULL,
+                lease_owner = (SELECT n.id FROM instances n WHERE n.id = blobs.lease_owner),
+                doomed_at = $1, doom_reason = $2
+            WHERE id = $3 AND \(condition)
+            """, now, reason.rawValue, blob)
+        guard changed == 1 else { return false }
+        try enqueueErasing(blob, now: now, in: db)
+        return true
+    }
+
+    private static func enqueueErasing(_ blob: BlobID, now: Timestamp, in db: any SQLConnection) throws {
+        let project = try db.first("SELECT project FROM blobs WHERE id = $1", blob) {
+            try $0.get(0, as: ProjectID?.self)
+        }
+        try Jobs.enqueue(JobName(.eraseBlob, blob.rawValue), for: project ?? nil, now: now, in: db)
+    }
+
+    private func askForErasing(_ blob: BlobID) async throws -> Bool {
+        let now = now
+        return try await database.write { db in
+            let isMissing = try db.first(
+                """
+                SELECT 1 FROM blobs b WHERE b.id = $1 AND b.state = 'doomed' AND NOT EXISTS (
+                    SELECT 1 FROM jobs j WHERE j.kind = 'erase-blob' AND j.subject = b.id)
+                """, blob
+            ) { _ in true }
+            guard isMissing == true else { return false }
+            try Self.enqueueErasing(blob, now: now, in: db)
+            return true
+        }
+    }
+
+    private func chargeOwner(_ blob: BlobID) async throws -> Bool {
+        try await change(
+            """
+            UPDATE blobs SET project = (SELECT i.owner FROM images i WHERE i.id = blobs.image_id)
+            WHERE id = $1 AND state <> 'doomed' AND EXISTS (
+                SELECT 1 FROM images i
+                WHERE i.id = blobs.image_id AND COALESCE(i.owner, '') <> COALESCE(blobs.project, ''))
+            """, blob)
+    }
+
+    private func removeRemains(of image: ImageID) async throws -> Bool {
+        try await database.write { db in
+            var removed = 0
+            for table in ["image_properties", "image_tags", "image_members"] {
+                removed += try db.execute(
+                    "DELETE FROM \(table) WHERE image_id = $1 AND EXISTS (\(Self.tombstone("\(table).image_id")))",
+                    image)
+            }
+            return removed > 0
+        }
+    }
+
+    /// The row was not there twice, with the bytes there between: since a row is older than its bytes and
+    /// goes after them, there is none that could still come. It is asked for a third time all the same.
+    private func eraseUnowned(_ blob: BlobID, in store: StoreID) async throws -> Bool {
+        guard let place = stores.first(where: { $0.id == store }) else { return false }
+        let isKnown = try await database.read { db in
+            try db.first("SELECT 1 FROM blobs WHERE id = $1", blob) { _ in true } ?? false
+        }
+        if isKnown { return false }
+        try await place.erase(blob)
+        return true
+    }
+}
