@@ -124,6 +124,12 @@ final class FileBlobLayout: Sendable {
         return path
     }
 
+    /// Makes the next commit look for the directory again.
+    func forgetFanOut(_ blob: BlobID) {
+        guard let path = try? fanOut(blob) else { return }
+        _ = syncedFanOuts.withLock { $0.remove(path) }
+    }
+
     /// Where blobs are: `incoming`, and every fan-out directory.
     func directoriesOfBlobs() throws -> [String] {
         [incomingDirectory, blobsDirectory] + (try disk.names(in: blobsDirectory)).map { blobsDirectory + "/" + $0 }

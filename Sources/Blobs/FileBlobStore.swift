@@ -27,16 +27,11 @@ package final class FileBlobStore: BlobStore {
     ///   - mayInitialize: whether a missing or empty directory becomes a new store. False for a store
     ///     that is known to have held blobs.
     /// - Throws: `BlobError`: `.unavailable`, `.readOnly`, `.full`.
-    package init(
+    package convenience init(
         id: StoreID, directory: String, work: any WorkPool, disk: any Disk = PosixDisk(),
         reserveBytes: Int64 = 64 << 20, mayInitialize: Bool = true
     ) throws {
-        precondition(directory.hasPrefix("/") && reserveBytes >= 0)
-        self.id = id
-        self.work = work
-        self.disk = disk
-        self.reserveBytes = reserveBytes
-        layout = FileBlobLayout(directory: directory, store: id, disk: disk)
+        self.init(known: id, directory: directory, work: work, disk: disk, reserveBytes: reserveBytes)
         do {
             if mayInitialize { try layout.initialize() }
             try layout.check()
@@ -44,6 +39,19 @@ package final class FileBlobStore: BlobStore {
         } catch {
             throw BlobError(wrapping: error, operation: "open store \(id)")
         }
+    }
+
+    /// A store that is known to be there, also while its disk is not: every call looks for itself.
+    package init(
+        known id: StoreID, directory: String, work: any WorkPool, disk: any Disk = PosixDisk(),
+        reserveBytes: Int64 = 64 << 20
+    ) {
+        precondition(directory.hasPrefix("/") && reserveBytes >= 0)
+        self.id = id
+        self.work = work
+        self.disk = disk
+        self.reserveBytes = reserveBytes
+        layout = FileBlobLayout(directory: directory, store: id, disk: disk)
     }
 
     package func begin(_ blob: BlobID, expectedBytes: Int64?) async throws -> any BlobWriter {

@@ -113,6 +113,10 @@ final class FileBlobWriter: BlobWriter {
                     try disk.move(incomingPath, to: committedPath) { state.isRenamed = true }
                 } catch let error as SystemCallError where error.code == EEXIST {
                     throw BlobError(code: .alreadyExists, operation: "commit blob", cause: "\(blob) is committed")
+                } catch let error as SystemCallError where error.code == ENOENT {
+                    // The disk may have been exchanged for a copy without the directory.
+                    layout.forgetFanOut(blob)
+                    throw error
                 }
                 try disk.syncDirectory(fanOut)
                 try disk.syncDirectory(layout.incomingDirectory)

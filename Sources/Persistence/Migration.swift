@@ -21,7 +21,7 @@ package enum MigrationError: Error, CustomStringConvertible {
     package var description: String {
         switch self {
         case .newerSchema(let found, let known):
-            "the database has schema version \(found), this program knows versions up to \(known): "
+            "the database has schema version \(found), this program knows others, up to \(known): "
                 + "start the newer program, or restore a backup from before the upgrade"
         case .olderSchema(let missing):
             "the database lacks schema version \(missing), which this program needs: start the server once, "
@@ -43,12 +43,9 @@ extension SQLDatabase {
     package func migrate(_ migrations: [Migration], at timeMicroseconds: Int64) async throws -> [Int] {
         let ordered = migrations.sorted { $0.version < $1.version }
         precondition(Set(ordered.map(\.version)).count == ordered.count, "two migrations have one version")
-        let known = ordered.last?.version ?? 0
         let found = try await appliedMigrations()
         // Before anything is changed: an older program must leave a newer one's database as it is.
-        if let newest = found.keys.max(), newest > known {
-            throw MigrationError.newerSchema(found: newest, known: known)
-        }
+        try Self.requireKnown(found, among: ordered)
         for migration in ordered {
             if let name = found[migration.version], name != migration.name {
                 throw MigrationError.renamed(version: migration.version, found: name, expected: migration.name)
@@ -76,10 +73,7 @@ extension SQLDatabase {
     package func requireSchema(_ migrations: [Migration]) async throws {
         let applied = try await appliedMigrations()
         if applied.isEmpty { throw MigrationError.noSchema }
-        let known = migrations.map(\.version).max() ?? 0
-        if let newest = applied.keys.max(), newest > known {
-            throw MigrationError.newerSchema(found: newest, known: known)
-        }
+        try Self.requireKnown(applied, among: migrations)
         for migration in migrations.sorted(by: { $0.version < $1.version }) {
             guard let name = applied[migration.version] else {
                 throw MigrationError.olderSchema(missing: migration.version)
@@ -87,6 +81,14 @@ extension SQLDatabase {
             guard name == migration.name else {
                 throw MigrationError.renamed(version: migration.version, found: name, expected: migration.name)
             }
+        }
+    }
+
+    /// Each part of the program numbers its steps in a range of its own, so a newer step need not be the last.
+    private static func requireKnown(_ applied: [Int: String], among migrations: [Migration]) throws {
+        let known = Set(migrations.map(\.version))
+        if let newer = applied.keys.filter({ !known.contains($0) }).max() {
+            throw MigrationError.newerSchema(found: newer, known: known.max() ?? 0)
         }
     }
 

@@ -107,6 +107,26 @@ package final class Application: Sendable {
         }
     }
 
+    /// A store that holds images and is out of reach keeps nobody from the others: whatever needs it answers
+    /// 503 until it is back. One that was never used must be usable: that is a mistake in the settings.
+    private static func openStore(
+        _ choice: ServerSettings.StoreChoice, isInUse: Bool, _ logger: Logger
+    ) throws -> any BlobStore {
+        // Threads of its own: a store that hangs keeps nobody waiting but its own users.
+        let work = ThreadWorkPool()
+        do {
+            return try FileBlobStore(
+                id: choice.id, directory: choice.directory, work: work, mayInitialize: !isInUse)
+        } catch let error as BlobError where isInUse && error.isRetryable {
+            logger.error(
+                "a store that holds image data is out of reach; starting without it",
+                metadata: ["store": "\(choice.id)", "error": "\(error)"])
+            return FileBlobStore(known: choice.id, directory: choice.directory, work: work)
+        } catch {
+            throw StartProblem("image.stores: store '\(choice.id)' in \(choice.directory) is not usable: \(error)")
+        }
+    }
+
     private static func openImages(
         _ choice: ServerSettings.ImageChoice, _ database: SQLiteDatabase, _ process: Process
     ) async throws -> Images {
@@ -120,15 +140,7 @@ package final class Application: Sendable {
         }
         var stores: [any BlobStore] = []
         for store in choice.stores {
-            do {
-                stores.append(
-                    try FileBlobStore(
-                        // Threads of its own: a store that hangs keeps nobody waiting but its own users.
-                        id: store.id, directory: store.directory, work: ThreadWorkPool(),
-                        mayInitialize: !used.contains(store.id)))
-            } catch {
-                throw StartProblem("image.stores: store '\(store.id)' in \(store.directory) is not usable: \(error)")
-            }
+            stores.append(try openStore(store, isInUse: used.contains(store.id), process.logger))
         }
         let images = Images(
             database: database, stores: StoreSet(stores, default: choice.settings.defaultStore),

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Dispatch
+import Glibc
 import Simulation
 
 /// Breaks the service on purpose, at length: what `make torture` runs.
@@ -7,6 +8,12 @@ struct Torture: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "torture", abstract: "Break the image service on purpose, and see that it holds.",
         subcommands: [CrashPointsCommand.self, RacesCommand.self, RandomCommand.self, CallsCommand.self])
+}
+
+/// At once: somebody may be watching the log.
+func say(_ line: String) {
+    print(line)
+    fflush(nil)
 }
 
 /// What every part can be told.
@@ -26,9 +33,9 @@ struct Common: ParsableArguments {
 
     /// Prints what came of it, and ends with 1 if anything was violated.
     static func tell(_ report: String, _ violations: [String], since start: DispatchTime) throws {
-        for violation in violations.prefix(20) { print("VIOLATION \(violation)") }
+        for violation in violations.prefix(20) { say("VIOLATION \(violation)") }
         let seconds = Double(DispatchTime.now().uptimeNanoseconds - start.uptimeNanoseconds) / 1e9
-        print("\(report); \(Int(seconds.rounded())) s")
+        say("\(report); \(Int(seconds.rounded())) s")
         if !violations.isEmpty { throw ExitCode.failure }
     }
 }
@@ -53,7 +60,7 @@ struct CrashPointsCommand: ParsableCommand {
         options.recoveryLength = recoveryLength
         options.bug = try common.plantedBug()
         let report = CrashPoints(options).run(threads: common.threads) { done, all in
-            if done % 500 == 0 { print("\(done) of \(all) workloads") }
+            if done % 500 == 0 { say("\(done) of \(all) workloads") }
         }
         try Common.tell("\(report)", report.violations, since: start)
     }
@@ -98,7 +105,7 @@ struct RandomCommand: ParsableCommand {
         options.operationsPerSeed = operations
         options.bug = try common.plantedBug()
         let report = RandomRuns(options).run(threads: common.threads) { report in
-            if report.seeds % 500 == 0 { print("\(report.seeds) seeds, \(report.operations) operations") }
+            if report.seeds % 500 == 0 { say("\(report.seeds) seeds, \(report.operations) operations") }
         }
         try Common.tell("\(report)", report.violations, since: start)
     }
@@ -111,7 +118,7 @@ struct CallsCommand: ParsableCommand {
     func run() throws {
         let start = DispatchTime.now()
         let store = FailingCalls().store()
-        print("store: \(store)")
+        say("store: \(store)")
         let server = FailingCalls().server()
         try Common.tell("server: \(server)", store.violations + server.violations, since: start)
     }

@@ -35,7 +35,7 @@ import Testing
             try await database.migrate([Self.steps[0]], at: 0)
             await expectRefusal("lacks schema version 2") { try await database.requireSchema(Self.steps) }
             try await database.migrate(Self.steps, at: 0)
-            await expectRefusal("versions up to 1") { try await database.requireSchema([Self.steps[0]]) }
+            await expectRefusal("knows others, up to 1") { try await database.requireSchema([Self.steps[0]]) }
             await expectRefusal("expected 'other'") {
                 try await database.requireSchema([Migration(1, "other", []), Self.steps[1]])
             }

@@ -132,7 +132,10 @@ def test_a_stray_file_is_found_repaired_and_gone(start, is_running):
     garbage = [line for line in lines if line["type"] == "garbage"]
     assert [line["bytes"] for line in garbage] == [5, 5]
     assert summary["garbage"] == [{"kind": "unowned", "files": 2, "bytes": 10}]
-    lines, summary = check(server, 1, "--repair")
+    # A finished blob without a row is none that a crash leaves: the database may be the wrong one.
+    lines, summary = check(server, 2, "--repair")
+    assert summary["repaired"] == 0 and all(path.exists() for path in stray)
+    lines, summary = check(server, 1, "--repair", "--erase-unowned", "local")
     assert summary["repaired"] >= 1
     assert not any(path.exists() for path in stray)
     check(server, 0)
@@ -229,7 +232,7 @@ def test_what_cannot_be_checked_has_a_status_of_its_own(start, scratch):
     with database:
         database.execute("DELETE FROM schema_migrations WHERE version IN (99999, 201)")
     done = fsck(server)
-    assert done.returncode == 3 and "recycle bin" in done.stderr
+    assert done.returncode == 3 and "schema version 201" in done.stderr
     database.close()
 
 

@@ -179,6 +179,26 @@ def test_a_server_killed_while_its_store_is_away_finds_it_again(start):
     assert_healed(server, store)
 
 
+def test_a_server_starts_without_a_store_and_has_it_once_it_is_back(start):
+    server = start()
+    api = api_of(server)
+    store, away = server.data_dir / "stores/local", server.data_dir / "away"
+    kept, doomed, later = (api.create_raw(name=name)["id"] for name in ("kept", "doomed", "later"))
+    assert_uploads(api, kept, Pattern(2 * MIB, seed=1))
+    assert_uploads(api, doomed, Pattern(2 * MIB, seed=2))
+    server.kill()
+    store.rename(away)
+    server.restart()
+    assert "out of reach; starting without it" in server.log.read_text()
+    expect(api.download(kept), 503)
+    assert upload(api, later, Pattern(MIB), False) == 503
+    expect(api.delete(doomed), 204)
+    away.rename(store)
+    assert api.download(kept).content == Pattern(2 * MIB, seed=1).bytes()
+    assert_uploads(api, later, Pattern(MIB))
+    assert_healed(server, store)
+
+
 # Read-only.
 
 

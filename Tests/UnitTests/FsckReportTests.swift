@@ -46,7 +46,9 @@ import Testing
 
     @Test func theExitStatusIsTheWorstThereIs() async throws {
         #expect(try await summary { _ in }.exitStatus == 0)
-        let stray: @Sendable (ImageFixture) async throws -> Void = { try $0.put([1], at: $0.path("abcd-01")) }
+        let stray: @Sendable (ImageFixture) async throws -> Void = {
+            try $0.put([1], at: $0.incomingPath("abcd-01"))
+        }
         #expect(try await summary(stray).exitStatus == 2)
         #expect(try await summary(stray, repairs: true).exitStatus == 1)
         let both: @Sendable (ImageFixture) async throws -> Void = { service in

@@ -131,8 +131,10 @@ import Testing
             try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: false)
         },
         Damage(kind: "bytes-unowned", isRepairable: true) { service in
-            try service.put([1], at: service.path("abcd-01"))
             try service.put([1, 2], at: service.incomingPath("abcd-02"))
+        },
+        Damage(kind: "bytes-unowned", isRepairable: false) { service in
+            try service.put([1], at: service.path("abcd-01"))
         },
         Damage(kind: "bytes-in-other-store", isRepairable: false, harmsImages: true) { service in
             let image = try await service.activeImage()
@@ -295,6 +297,8 @@ import Testing
         service.clock.advance(seconds: 5000)
         #expect(try await service.fsck().told.findings == [], "its owner may be late")
         try await service.images.recover(logger: service.caller().logger)
+        // A process of another node that was not seen for a day does not come back.
+        service.clock.advance(seconds: 90_000)
         try await service.images.reconcile()
         #expect(try await service.fsck().told.garbage == [])
     }

@@ -128,17 +128,26 @@ import Testing
             ("SELECT COALESCE(SUM(charged_bytes), 0) FROM blobs WHERE project = $1 AND charged_bytes > 0", ["p"]),
             (
                 """
-                SELECT kind, subject FROM jobs WHERE state = 'waiting' AND next_attempt_at <= $1
-                ORDER BY next_attempt_at, kind, subject
-                """, [Int64(1)]
+                SELECT kind, subject FROM jobs WHERE state = 'waiting' AND lane = $1 AND next_attempt_at <= $2
+                ORDER BY next_attempt_at, kind, subject LIMIT 32
+                """, ["local", Int64(1)]
             ),
-            ("SELECT 1 FROM jobs WHERE state = 'running' AND lease_until < $1", [Int64(1)]),
             ("SELECT id FROM images WHERE recycled_until <= $1 ORDER BY recycled_until, id", [Int64(1)]),
         ]
         for (sql, arguments) in statements {
             let plan = try await Self.plan(fixture, sql, arguments)
             #expect(plan.allSatisfy { !$0.hasPrefix("SCAN") }, "\(sql): \(plan)")
         }
+    }
+
+    /// What every pass of the reconciler reads: of blobs and jobs only those that are held, by their own indexes.
+    @Test func thePassesOfTheReconcilerReadOnlyWhatIsHeld() async throws {
+        let fixture = try await Self.populated()
+        let uploads = try await Self.plan(fixture, Images.heldBlobsSQL, [])
+        #expect(uploads.first?.contains("USING INDEX blobs_held") == true, "\(uploads)")
+        let jobs = try await Self.plan(fixture, Jobs.runningSQL, [])
+        #expect(jobs.first?.contains("USING INDEX jobs_running") == true, "\(jobs)")
+        #expect(!(uploads + jobs).contains { $0.contains("TEMP B-TREE") })
     }
 
     /// What the operator pages through, and what the metrics ask for every few seconds.

@@ -61,11 +61,11 @@ enum BlobLedger {
     static func doom(
         _ lease: BlobLease, _ reason: DoomReason, isLetGo: Bool, now: Timestamp, in db: any SQLConnection
     ) throws -> Bool {
-        let project = try db.first(
-            "SELECT project FROM blobs WHERE id = $1 AND epoch = $2 AND state = 'writing'", lease.blob, lease.epoch
-        ) { try $0.get(0, as: ProjectID?.self) }
-        guard let project else { return false }
-        try doom(lease.blob, of: project, reason, isLetGo: isLetGo, now: now, in: db)
+        let isOurs = try db.first(
+            "SELECT 1 FROM blobs WHERE id = $1 AND epoch = $2 AND state = 'writing'", lease.blob, lease.epoch
+        ) { _ in true }
+        guard isOurs ?? false else { return false }
+        try doom(lease.blob, reason, isLetGo: isLetGo, now: now, in: db)
         return true
     }
 
@@ -74,21 +74,17 @@ enum BlobLedger {
         of image: ImageID, _ reason: DoomReason, states: [String] = ["writing", "live", "recycled"],
         now: Timestamp, in db: any SQLConnection
     ) throws {
-        let blobs = try db.query("SELECT id, project, state FROM blobs WHERE image_id = $1 ORDER BY id", image) {
-            (
-                id: try $0.get(0, as: BlobID.self), project: try $0.get(1, as: ProjectID?.self),
-                state: try $0.get(2, as: String.self)
-            )
+        let blobs = try db.query("SELECT id, state FROM blobs WHERE image_id = $1 ORDER BY id", image) {
+            (id: try $0.get(0, as: BlobID.self), state: try $0.get(1, as: String.self))
         }
         for blob in blobs where states.contains(blob.state) {
-            try doom(blob.id, of: blob.project, reason, isLetGo: false, now: now, in: db)
+            try doom(blob.id, reason, isLetGo: false, now: now, in: db)
         }
     }
 
     /// The one place where a blob is doomed: with the job that follows.
     private static func doom(
-        _ blob: BlobID, of project: ProjectID?, _ reason: DoomReason, isLetGo: Bool, now: Timestamp,
-        in db: any SQLConnection
+        _ blob: BlobID, _ reason: DoomReason, isLetGo: Bool, now: Timestamp, in db: any SQLConnection
     ) throws {
         // The lease's owner stays known: until it lets go, bytes may still come.
         try db.execute(
@@ -99,7 +95,17 @@ enum BlobLedger {
             """,
             now, reason.rawValue, blob)
         if isLetGo { try letGo(blob, in: db) }
-        try Jobs.enqueue(JobName(.eraseBlob, blob.rawValue), for: project, now: now, in: db)
+        try enqueueErasing(blob, now: now, in: db)
+    }
+
+    /// Asks for the job that erases a doomed blob, in the lane of its store.
+    static func enqueueErasing(_ blob: BlobID, now: Timestamp, in db: any SQLConnection) throws {
+        let found = try db.first("SELECT store, project FROM blobs WHERE id = $1", blob) {
+            (store: try $0.get(0, as: StoreID.self), project: try $0.get(1, as: ProjectID?.self))
+        }
+        guard let found else { return }
+        try Jobs.enqueue(
+            JobName(.eraseBlob, blob.rawValue), in: .store(found.store), for: found.project, now: now, db)
     }
 
     /// Nobody writes this doomed blob any more.

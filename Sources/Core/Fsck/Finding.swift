@@ -37,7 +37,7 @@ package enum Finding: Sendable, Hashable {
     case digestUnknown(KeptBlob)
 
     // The stores against the database.
-    /// - Parameter isDoubted: the store has so many of them that it may be another database's.
+    /// - Parameter isDoubted: what is there may be another database's, or a newer one's.
     case bytesUnowned(StoreID, BlobID, isCommitted: Bool, sizeBytes: Int64, isDoubted: Bool)
     case bytesInOtherStore(BlobID, found: StoreID, recorded: StoreID)
     /// A committed blob that still has the name it was written under.

@@ -152,7 +152,9 @@ extension Finding {
         case .digestUnknown: .advice("compare the image with its source")
         case .bytesUnowned(_, _, _, _, let isDoubted):
             isDoubted
-                ? .advice("most of the store is unknown to this database: is it another one's? nothing is erased")
+                ? .advice(
+                    "no crash leaves this: is the database the store's own, and not older than it? if you are sure, "
+                        + "--repair --erase-unowned STORE")
                 : .repair("the bytes are erased")
         case .bytesInOtherStore: .advice("move the file to the store its row names, or remove it if that has it too")
         case .nameLeftOver: .advice("remove the name under incoming/; the committed bytes stay")

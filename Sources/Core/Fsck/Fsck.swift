@@ -19,6 +19,8 @@ package struct Fsck: Sendable {
         package var reading = Reading.nothing
         /// Whether to put right what can be put right without touching what an image refers to.
         package var repairs = false
+        /// Stores whose blobs without a row a repair erases even if a crash cannot have left them.
+        package var erasesUnowned: Set<StoreID> = []
         /// How long ago a lease must have run out for its end to be worth a finding.
         package var leaseGraceSeconds: Int64 = 600
 

@@ -5,9 +5,6 @@ import Synchronization
 extension FsckRun {
     /// How many ids one statement asks for.
     private static let chunk = 100
-    /// More unknown blobs than this, and more of them than known ones: then the store may well be another
-    /// database's (a wrong `--data-dir` is enough), and nothing in it is erased.
-    private static let doubtedAbove = 10
 
     func checkInventory(of store: any BlobStore) async throws {
         let suspects = Suspects()
@@ -85,7 +82,7 @@ extension FsckRun {
         for (item, row) in try await withRows(confirmed.items) {
             if case .suspect = judge(item, row, in: store.id) { found.append((item, row)) }
         }
-        let isDoubted = try await isDoubted(found, store.id)
+        let isDoubted = isDoubted(found, store.id)
         for (item, row) in found { try await accuse(item, row, in: store.id, isDoubted: isDoubted) }
     }
 
@@ -113,16 +110,15 @@ extension FsckRun {
         try await settle(finding)
     }
 
-    private func isDoubted(_ found: [(StoredItem, StoredRow?)], _ store: StoreID) async throws -> Bool {
-        let unknown = found.count { item, row in
-            if case .foreign = item.kind { return false }
-            return row == nil
+    /// No crash leaves a committed blob without a row: the row comes before the bytes and goes after them. So
+    /// where there is one, this may be the wrong database for the store: one restored from a backup, or
+    /// another server's. Then nothing in it is erased unless the operator names the store.
+    private func isDoubted(_ found: [(StoredItem, StoredRow?)], _ store: StoreID) -> Bool {
+        guard !options.erasesUnowned.contains(store) else { return false }
+        return found.contains { item, row in
+            if case .committed = item.kind { return row == nil }
+            return false
         }
-        guard unknown > Self.doubtedAbove else { return false }
-        let known = try await database.read { db in
-            try db.first("SELECT COUNT(*) FROM blobs WHERE store = $1", store) { try $0.get(0, as: Int.self) } ?? 0
-        }
-        return unknown > known
     }
 
     /// Each item with its row, as the rows are now.

@@ -113,15 +113,8 @@ extension FsckRun {
             WHERE id = $3 AND \(condition)
             """, now, reason.rawValue, blob)
         guard changed == 1 else { return false }
-        try enqueueErasing(blob, now: now, in: db)
+        try BlobLedger.enqueueErasing(blob, now: now, in: db)
         return true
-    }
-
-    private static func enqueueErasing(_ blob: BlobID, now: Timestamp, in db: any SQLConnection) throws {
-        let project = try db.first("SELECT project FROM blobs WHERE id = $1", blob) {
-            try $0.get(0, as: ProjectID?.self)
-        }
-        try Jobs.enqueue(JobName(.eraseBlob, blob.rawValue), for: project ?? nil, now: now, in: db)
     }
 
     private func askForErasing(_ blob: BlobID) async throws -> Bool {
@@ -134,7 +127,7 @@ extension FsckRun {
                 """, blob
             ) { _ in true }
             guard isMissing == true else { return false }
-            try Self.enqueueErasing(blob, now: now, in: db)
+            try BlobLedger.enqueueErasing(blob, now: now, in: db)
             return true
         }
     }

@@ -79,7 +79,8 @@ extension Garbage.Reason {
             "its row says it is kept, but its image \(image) is \(status): see above"
         case .unowned(let isDoubted):
             isDoubted
-                ? "no row knows it, like most of this store: --repair leaves it" : "no row knows it: --repair erases it"
+                ? "no row knows it, and the database may be older than the store: --repair leaves it"
+                : "no row knows it: --repair erases it"
         case .inOtherStore(let store): "its row says it is in store \(store): nobody touches it"
         case .leftOverName: "a second name of a committed blob: takes no space"
         case .foreign: "nothing that this program makes: nobody touches it"

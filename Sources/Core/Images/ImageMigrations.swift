@@ -181,8 +181,9 @@ package enum ImageMigrations {
         FROM blobs
         """,
         """
-        INSERT INTO jobs (kind, subject, project, state, attempts, next_attempt_at, epoch, last_error, created_at)
-        SELECT 'erase-blob', id, project, 'waiting', attempts, next_attempt_at, 0, last_error, created_at
+        INSERT INTO jobs (kind, subject, lane, project, state, attempts, next_attempt_at, epoch, last_error,
+            created_at)
+        SELECT 'erase-blob', id, store, project, 'waiting', attempts, next_attempt_at, 0, last_error, created_at
         FROM blobs WHERE state = 'doomed'
         """,
         "DROP TABLE blobs",

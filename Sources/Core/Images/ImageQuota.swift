@@ -3,8 +3,9 @@ import Persistence
 /// Quotas of a project, derived from rows in the transaction that uses them up: two uploads cannot
 /// both have the last byte.
 enum ImageQuota {
-    /// How far ahead an upload of unknown length reserves.
-    private static let stepBytes: Int64 = 64 << 20
+    /// How far ahead an upload of unknown length reserves: far while there is room, and less and less as
+    /// it runs out, so that a few do not hold what others could use.
+    private static func stepBytes(room: Int64) -> Int64 { min(64 << 20, max(64 << 10, room / 16)) }
 
     static func requireRoomForImage(of owner: ProjectID?, _ settings: ImageSettings, in db: any SQLConnection) throws {
         guard settings.imageCountQuota >= 0, let owner else { return }
@@ -37,7 +38,7 @@ enum ImageQuota {
         guard needed <= room, room > 0 || needed == 0 && declared != nil else {
             throw exceeded("image_size_total", limit: settings.imageBytesQuota, usage: others, wanted: needed)
         }
-        return declared ?? min(receivedBytes + stepBytes, room)
+        return declared ?? min(receivedBytes + stepBytes(room: room - receivedBytes), room)
     }
 
     private static func count(_ condition: String, _ owner: ProjectID, in db: any SQLConnection) throws -> Int64 {

@@ -5,6 +5,7 @@ import Persistence
 /// reads rows, and may run twice, here and in other processes.
 extension Images {
     private static let wakeSeconds: Double = 5
+    private static let passesAGauge = 3
 
     /// To be called once, before the first request: uploads and jobs of processes that are gone are given
     /// up at once, not when their leases end.
@@ -14,43 +15,72 @@ extension Images {
         if undone > 0 { logger.warning("interrupted uploads undone", metadata: ["count": "\(undone)"]) }
     }
 
-    /// Runs until cancelled: at every wake-up, and every few seconds.
+    /// Runs until cancelled: the house is kept every few seconds; what jobs there are is done at every wake-up
+    /// and every few seconds, each lane by itself.
     package func runReconciler(logger: Logger) async {
-        while !Task.isCancelled {
-            do {
-                try await reconcile()
-            } catch is CancellationError {
-                return
-            } catch {
-                logger.error("reconciling failed; it will be tried again", metadata: ["error": "\(error)"])
+        await withTaskGroup(of: Void.self) { group in
+            group.addTask { await keepHouse(logger) }
+            for (lane, wake) in reconcilerWake.lanes.sorted(by: { $0.key < $1.key }) {
+                group.addTask {
+                    while !Task.isCancelled {
+                        await attempt("jobs failed", logger) { try await jobs.runLane(lane) }
+                        await wake.wait(seconds: Self.wakeSeconds, clock: surroundings.clock)
+                    }
+                }
             }
-            await reconcilerWake.wait(seconds: Self.wakeSeconds, clock: surroundings.clock)
         }
     }
 
-    /// One pass: leases that ran out, images whose time in the recycle bin is over, jobs that are due.
+    private func keepHouse(_ logger: Logger) async {
+        var pass = 0
+        while !Task.isCancelled {
+            for (failure, step) in housekeeping { await attempt(failure, logger, step) }
+            if pass % Self.passesAGauge == 0 { await attempt("gauges failed", logger) { try await recordGauges() } }
+            pass += 1
+            try? await surroundings.clock.sleep(seconds: Self.wakeSeconds)
+        }
+    }
+
+    /// One step that fails keeps no other from being tried.
+    private func attempt(_ failure: String, _ logger: Logger, _ step: () async throws -> Void) async {
+        do {
+            try await step()
+        } catch is CancellationError {
+        } catch {
+            logger.error("reconciling: \(failure); it will be tried again", metadata: ["error": "\(error)"])
+        }
+    }
+
+    /// Leases that ran out, and images whose time in the recycle bin is over.
+    private var housekeeping: [(failure: String, step: @Sendable () async throws -> Void)] {
+        [
+            ("saying that this process lives failed", { try await instances.keepSeen() }),
+            ("giving up uploads failed", { _ = try await giveUpUploads() }),
+            ("emptying the recycle bin failed", { try await emptyRecycleBin() }),
+            ("taking back jobs failed", { try await jobs.takeBack() }),
+        ]
+    }
+
+    /// One pass over everything.
     package func reconcile() async throws {
-        try await instances.keepSeen()
-        _ = try await giveUpUploads()
-        try await emptyRecycleBin()
-        try await jobs.takeBack()
+        for (_, step) in housekeeping { try await step() }
         try await jobs.runDue()
         try await recordGauges()
     }
+
+    package static let heldBlobsSQL = """
+        SELECT b.id, b.store, b.image_id, b.epoch, b.lease_owner, b.lease_until,
+            CASE WHEN n.id IS NULL THEN 1 ELSE 0 END
+        FROM blobs b LEFT JOIN instances n ON n.id = b.lease_owner
+        WHERE b.lease_owner IS NOT NULL ORDER BY b.lease_owner, b.id
+        """
 
     /// Takes the leases of uploads that ended without a word: of processes that are gone, of processes
     /// that are late, and of tasks of this one that could not give theirs back.
     private func giveUpUploads() async throws -> Int {
         let now = now
         let found = try await database.read { db in
-            try db.query(
-                """
-                SELECT b.id, b.store, b.image_id, b.epoch, b.lease_owner, b.lease_until,
-                    CASE WHEN n.id IS NULL THEN 1 ELSE 0 END
-                FROM blobs b LEFT JOIN instances n ON n.id = b.lease_owner
-                WHERE b.lease_owner IS NOT NULL ORDER BY b.id
-                """
-            ) { row in
+            try db.query(Self.heldBlobsSQL) { row in
                 HeldBlob(
                     lease: BlobLease(
                         blob: try row.get(0), store: try row.get(1), image: try row.get(2), epoch: try row.get(3)),

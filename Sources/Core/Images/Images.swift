@@ -13,7 +13,7 @@ package struct Images: Sendable {
     let jobs: Jobs
     let instances: Instances
     let uploadLeases: LeaseWatch
-    let reconcilerWake = WakeSignal()
+    let reconcilerWake: WakeSignals
 
     /// - Parameter node: where processes of this service run one at a time. A process that starts there
     ///   takes over what its predecessors held.
@@ -32,9 +32,11 @@ package struct Images: Sendable {
         self.held = held
         instances = Instances(database: database, clock: surroundings.clock, instance: instance, node: node)
         let erase = EraseBlob(database: database, stores: stores, instance: instance, held: held)
+        let lanes = [.common] + stores.ids.map(JobLane.store)
+        reconcilerWake = WakeSignals(lanes)
         jobs = Jobs(
             database: database, surroundings: surroundings, instance: instance, leaseSeconds: settings.leaseSeconds,
-            workers: [.eraseBlob: erase.run])
+            workers: [.eraseBlob: erase.run], lanes: lanes)
     }
 
     var now: Timestamp { surroundings.clock.now }

@@ -21,7 +21,8 @@ extension Images {
     /// Empties the bin of what was there for its time.
     func emptyRecycleBin() async throws {
         let bin = RecycleBin(database: database, clock: surroundings.clock, settings: settings)
-        while try await bin.discardExpired() {}
+        // What is more waits for the next pass, so that other work gets its turn.
+        for _ in 0..<20 where try await !bin.discardExpired() { return }
     }
 }
 
@@ -146,17 +147,20 @@ package struct RecycleBin: Sendable {
         }
         guard !due.isEmpty else { return false }
         try await database.write { db in
-            for id in due { _ = try Self.discard(id, now: now, in: db) }
+            for id in due { _ = try Self.discard(id, dueBy: now, now: now, in: db) }
         }
         return due.count == Self.batch
     }
 
-    private static func discard(_ id: ImageID, now: Timestamp, in db: any SQLConnection) throws -> Bool {
+    /// - Parameter dueBy: leaves an image whose time is over only later: it was brought back and deleted again.
+    static func discard(
+        _ id: ImageID, dueBy: Timestamp? = nil, now: Timestamp, in db: any SQLConnection
+    ) throws -> Bool {
         let changed = try db.execute(
             """
             UPDATE images SET recycled_until = NULL, status_before_deletion = NULL
-            WHERE id = $1 AND recycled_until IS NOT NULL
-            """, id)
+            WHERE id = $1 AND recycled_until <= $2
+            """, id, dueBy ?? Timestamp(microseconds: .max))
         guard changed == 1 else { return false }
         try Images.discard(id, .recycleBinEmptied, now: now, in: db)
         return true

@@ -56,8 +56,6 @@ extension Images {
         let declaredSizeBytes: Int64?
         /// What the quota was charged when the claim was made.
         let reservedBytes: Int64
-        /// The project whose quota the bytes count in: the image's owner.
-        let owner: ProjectID?
     }
 
     private func claimUpload(
@@ -91,7 +89,7 @@ extension Images {
                 declaredSizeBytes, id)
             return Claim(
                 lease: lease, isRaw: image.diskFormat == "raw", declaredSizeBytes: declaredSizeBytes,
-                reservedBytes: reserved, owner: image.owner)
+                reservedBytes: reserved)
         }
     }
 
@@ -237,12 +235,16 @@ extension Images {
             }
             guard settings.imageBytesQuota >= 0, receivedBytes > reservedBytes else { return }
             let lease = claim.lease
-            let owner = claim.owner
             let until = images.leaseEnd(images.now)
             let current = reservedBytes
             reservedBytes = try await images.database.write { db in
+                // The image may have got another owner since.
+                let owner = try db.first("SELECT project FROM blobs WHERE id = $1", lease.blob) {
+                    try $0.get(0, as: ProjectID?.self)
+                }
                 let wanted = try ImageQuota.reservation(
-                    forDeclared: nil, receivedBytes: receivedBytes, alreadyReserved: current, owner: owner, settings,
+                    forDeclared: nil, receivedBytes: receivedBytes, alreadyReserved: current, owner: owner ?? nil,
+                    settings,
                     in: db)
                 guard try BlobLedger.renew(lease, reservedBytes: wanted, until: until, in: db) else {
                     throw Images.vanished(lease.image)

@@ -79,6 +79,17 @@ enum JobRow {
     }
 }
 
+/// What jobs may have to wait for each other: those of one lane use the same thing outside, a store say.
+package struct JobLane: Identifier {
+    package let rawValue: String
+    package init(rawValue: String) { self.rawValue = rawValue }
+
+    /// Of jobs that use nothing that others use.
+    package static let common: JobLane = ""
+
+    package static func store(_ id: StoreID) -> JobLane { JobLane(id.rawValue) }
+}
+
 /// What a worker made of a job.
 package enum JobOutcome: Sendable {
     /// The effect is there; these are the last steps, in the transaction that removes the job.
@@ -99,6 +110,7 @@ package enum JobMigrations {
         CREATE TABLE jobs (
             kind TEXT NOT NULL,
             subject TEXT NOT NULL,
+            lane TEXT NOT NULL DEFAULT '',
             project TEXT,
             state TEXT NOT NULL CHECK (state IN ('waiting', 'running', 'parked')),
             attempts BIGINT NOT NULL,
@@ -114,7 +126,7 @@ package enum JobMigrations {
             CHECK (state <> 'parked' OR last_error IS NOT NULL)
         )
         """,
-        "CREATE INDEX jobs_due ON jobs (next_attempt_at, kind, subject) WHERE state = 'waiting'",
+        "CREATE INDEX jobs_due ON jobs (lane, next_attempt_at, kind, subject) WHERE state = 'waiting'",
         "CREATE INDEX jobs_running ON jobs (lease_until) WHERE state = 'running'",
         "CREATE INDEX jobs_parked ON jobs (created_at) WHERE state = 'parked'",
     ]

@@ -5,11 +5,6 @@ import Persistence
 /// Durable jobs: asked for in the transaction that needs them, done at once if possible, and tried
 /// again until they are done. A job that no further attempt can help is parked, shown and kept.
 package struct Jobs: Sendable {
-    /// How many jobs are claimed, and done at once.
-    private static let batch = 32
-    private static let width = 8
-    /// No job waits longer for its next attempt. One that seems to was put off by a clock that was ahead.
-    private static let longestWaitSeconds: Int64 = 600
     /// After so many failures that do not look as if they would pass, a job is parked.
     private static let hopelessAttempts = 8
 
@@ -18,17 +13,19 @@ package struct Jobs: Sendable {
     let instance: InstanceID
     let leaseSeconds: Int64
     let workers: [JobKind: JobWorker]
+    let lanes: [JobLane]
     private let leases: LeaseWatch
 
     init(
         database: any SQLDatabase, surroundings: Surroundings, instance: InstanceID, leaseSeconds: Int64,
-        workers: [JobKind: JobWorker]
+        workers: [JobKind: JobWorker], lanes: [JobLane]
     ) {
         self.database = database
         self.surroundings = surroundings
         self.instance = instance
         self.leaseSeconds = leaseSeconds
         self.workers = workers
+        self.lanes = lanes
         leases = LeaseWatch(leaseSeconds: leaseSeconds)
     }
 
@@ -36,58 +33,28 @@ package struct Jobs: Sendable {
 
     /// A step of the caller's transaction. Asked for again, a job that waits stays as it is.
     static func enqueue(
-        _ name: JobName, for project: ProjectID?, now: Timestamp, in db: any SQLConnection
+        _ name: JobName, in lane: JobLane, for project: ProjectID?, now: Timestamp, _ db: any SQLConnection
     ) throws {
         try db.execute(
             """
-            INSERT INTO jobs (kind, subject, project, state, attempts, next_attempt_at, epoch, created_at)
-            VALUES ($1, $2, $3, 'waiting', 0, $4, 0, $4)
+            INSERT INTO jobs (kind, subject, project, state, attempts, next_attempt_at, epoch, created_at, lane)
+            VALUES ($1, $2, $3, 'waiting', 0, $4, 0, $4, $5)
             ON CONFLICT (kind, subject) DO NOTHING
             """,
-            name.kind, name.subject, project, now)
+            name.kind, name.subject, project, now, lane)
     }
 
-    /// Does all that is due, several at once, until nothing is.
-    func runDue() async throws {
-        let now = now
-        while true {
-            let due = try await database.read { db in
-                try db.query(
-                    """
-                    SELECT kind, subject FROM jobs
-                    WHERE state = 'waiting' AND (next_attempt_at <= $1 OR next_attempt_at > $2)
-                    ORDER BY next_attempt_at, kind, subject LIMIT $3
-                    """,
-                    now, now.adding(seconds: Self.longestWaitSeconds), Self.batch
-                ) { JobName(try $0.get(0), try $0.get(1)) }
-            }
-            try Task.checkCancellation()
-            if due.isEmpty { return }
-            let claimed = await withTaskGroup(of: Bool.self) { group in
-                var claimed = 0
-                for (index, name) in due.enumerated() {
-                    if index >= Self.width, await group.next() == true { claimed += 1 }
-                    group.addTask { await run(name) }
-                }
-                for await wasClaimed in group where wasClaimed { claimed += 1 }
-                return claimed
-            }
-            // Nothing could be claimed: the database takes no writes now, or others are at it.
-            if due.count < Self.batch || claimed == 0 { return }
-        }
-    }
+    package static let runningSQL = """
+        SELECT j.kind, j.subject, j.lease_until, j.epoch, CASE WHEN n.id IS NULL THEN 1 ELSE 0 END
+        FROM jobs j LEFT JOIN instances n ON n.id = j.lease_owner
+        WHERE j.state = 'running' ORDER BY j.lease_until
+        """
 
     /// Gives back the jobs of whoever is gone, or did not renew its lease.
     func takeBack() async throws {
         let now = now
         let running = try await database.read { db in
-            try db.query(
-                """
-                SELECT j.kind, j.subject, j.lease_until, j.epoch, CASE WHEN n.id IS NULL THEN 1 ELSE 0 END
-                FROM jobs j LEFT JOIN instances n ON n.id = j.lease_owner
-                WHERE j.state = 'running' ORDER BY j.kind, j.subject
-                """
-            ) { row in
+            try db.query(Self.runningSQL) { row in
                 (
                     name: JobName(try row.get(0), try row.get(1)), until: try row.get(2, as: Timestamp.self),
                     epoch: try row.get(3, as: Int64.self), isOwnerGone: try row.get(4, as: Bool.self)
@@ -110,24 +77,28 @@ package struct Jobs: Sendable {
     }
 
     /// Does one job now, if it waits and nobody else has it. What goes wrong is kept in its row.
-    /// - Returns: whether it was ours to do.
     @discardableResult
-    func run(_ name: JobName) async -> Bool {
-        guard let job = await claim(name) else { return false }
+    func run(_ name: JobName) async -> JobRun {
+        guard let job = await claim(name) else { return .notOurs }
         do {
             guard let worker = workers[name.kind] else {
                 throw JobIsHopeless("this program knows no jobs of the kind \(name.kind)")
             }
             switch try await underLease(job, worker) {
-            case .done(let lastSteps): try await finish(job, lastSteps)
-            case .notYet(let reason, let seconds): await postpone(job, seconds: seconds, reason)
+            case .done(let lastSteps):
+                try await finish(job, lastSteps)
+                return .ended
+            case .notYet(let reason, let seconds):
+                await postpone(job, seconds: seconds, reason)
+                return .notYet
             }
         } catch is CancellationError {
             await postpone(job, seconds: 0, nil)
+            return .notOurs
         } catch {
             await fail(job, error)
+            return error.mayPass ? .failedForNow : .ended
         }
-        return true
     }
 
     private func claim(_ name: JobName) async -> Job? {

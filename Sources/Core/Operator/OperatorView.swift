@@ -8,7 +8,7 @@ package struct OperatorView: Sendable {
     let stores: StoreSet
     let settings: ImageSettings
     let clock: any WallClock
-    private let wake: WakeSignal
+    private let wake: WakeSignals
 
     package init(_ images: Images) {
         database = images.database

@@ -32,6 +32,16 @@ struct FsckCommand: AsyncParsableCommand {
     @Flag(help: "Put right what can be put right without taking anything from an image.")
     var repair = false
 
+    @Option(
+        name: .customLong("erase-unowned"),
+        help: ArgumentHelp(
+            "With --repair: in this store also erase finished blobs that have no row.",
+            discussion: """
+                No crash leaves such blobs. But a database that was restored from a backup, or that of another \
+                server, does not know the newer ones: make sure of it first.
+                """, valueName: "store"))
+    var eraseUnowned: [String] = []
+
     @Flag(help: "List all that the stores hold and no image needs, and say why each thing is still there.")
     var garbage = false
 
@@ -77,6 +87,7 @@ struct FsckCommand: AsyncParsableCommand {
         var fsckOptions = Fsck.Options()
         fsckOptions.repairs = repair
         fsckOptions.reading = reading(surroundings)
+        fsckOptions.erasesUnowned = Set(eraseUnowned.map { StoreID($0) })
         // A server renews its leases three times in their length, and takes over those that ran out.
         fsckOptions.leaseGraceSeconds = max(
             fsckOptions.leaseGraceSeconds, 10 * (settings.image?.settings.leaseSeconds ?? 0))
