@@ -74,12 +74,22 @@ final class FileBlobLayout: Sendable {
 
     /// Makes a store of a directory that is missing or empty; leaves every other as it is.
     ///
-    /// The marker comes last, so what a crash in between leaves is taken for empty.
+    /// The marker comes last, so what a crash in between leaves is taken for empty. Whoever made a name, it is
+    /// synced here: an earlier start may have made it and failed before it came to that, and a loss of
+    /// power would then take the directory with all that was stored since.
     func initialize() throws {
         try makeDirectoryTree()
-        guard try disk.status(markerPath) == nil, try isUnused() else { return }
-        try disk.makeDirectory(incomingDirectory)
-        try disk.makeDirectory(blobsDirectory)
+        if try disk.status(markerPath) == nil {
+            guard try isUnused() else { return }
+            try disk.makeDirectory(incomingDirectory)
+            try disk.makeDirectory(blobsDirectory)
+            try disk.syncDirectory(directory)
+            try writeMarker()
+        }
+        try disk.syncDirectory(directory)
+    }
+
+    private func writeMarker() throws {
         let file = try disk.open(newMarkerPath, .replace)
         try file.write([ByteBuffer(string: marker)], offset: 0)
         try file.sync()
@@ -88,7 +98,6 @@ final class FileBlobLayout: Sendable {
         } catch let error as SystemCallError where error.code == EEXIST || error.code == ENOENT {
             // Another process was quicker; `check` says whether it made the same store.
         }
-        try disk.syncDirectory(directory)
     }
 
     private func makeDirectoryTree() throws {
@@ -96,7 +105,12 @@ final class FileBlobLayout: Sendable {
         for component in directory.split(separator: "/") {
             let parent = path.isEmpty ? "/" : path
             path += "/" + component
-            if try disk.status(path) == nil, try disk.makeDirectory(path) { try disk.syncDirectory(parent) }
+            if try disk.status(path) == nil { try disk.makeDirectory(path) }
+            do {
+                try disk.syncDirectory(parent)
+            } catch let error as SystemCallError where error.call == "open" && error.code == EACCES {
+                // A directory that may only be passed through was made by its owner, long ago.
+            }
         }
     }
 

@@ -66,18 +66,34 @@ package final class DataDirectory: Sendable {
         }
     }
 
+    /// Makes what is missing of the path, and its names durable, whoever made them: a start that was cut off
+    /// before may not have come to that, and a loss of power would take the directory with all in it.
     private static func make(_ path: String) throws {
-        let existing = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
-        if existing >= 0 {
-            close(existing)
-            return
-        }
-        guard errno == ENOENT else { throw FileProblem("opened", path) }
         var prefix = ""
         for component in path.split(separator: "/") {
+            let parent = prefix.isEmpty ? "/" : prefix
             prefix += "/" + component
             let isLast = prefix == path
-            if mkdir(prefix, isLast ? 0o700 : 0o755) != 0, errno != EEXIST { throw FileProblem("created", prefix) }
+            if mkdir(prefix, isLast ? 0o700 : 0o755) != 0, errno != EEXIST, !isDirectory(prefix) {
+                throw FileProblem("created", prefix)
+            }
+            try sync(parent)
         }
+        guard isDirectory(path) else { throw FileProblem("opened", path, code: ENOTDIR) }
+    }
+
+    private static func isDirectory(_ path: String) -> Bool {
+        let code = errno
+        defer { errno = code }
+        return access(path + "/.", X_OK) == 0
+    }
+
+    private static func sync(_ path: String) throws {
+        let directory = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+        // One that may only be passed through was made by its owner, long ago.
+        guard directory >= 0 else { return }
+        defer { close(directory) }
+        // Some network file systems write names through and have no sync for a directory.
+        guard fsync(directory) == 0 || errno == EINVAL || errno == EROFS else { throw FileProblem("synced", path) }
     }
 }

@@ -33,6 +33,13 @@ import Testing
         print("random lives: \(report)")
     }
 
+    /// Seeds that found a bug. 628: a first start that failed between making the store's directory and syncing
+    /// its name left it to the next, which saw it there; a loss of power took the whole store.
+    @Test(arguments: [628] as [UInt64])
+    func seedsThatFoundABugStayClean(_ seed: UInt64) {
+        expectNone(RandomRuns().run(seed: seed).violations, "seed \(seed)")
+    }
+
     @Test func aSeedReplaysExactly() {
         let runs = RandomRuns()
         for seed: UInt64 in [3, 14] { #expect("\(runs.run(seed: seed))" == "\(runs.run(seed: seed))") }
