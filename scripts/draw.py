@@ -47,17 +47,21 @@ class Drawing:
 
 
 def blob_life():
-    d = Drawing(760, 250, "The life of a blob")
+    d = Drawing(760, 290, "The life of a blob")
     d.box(40, 40, 160, 70, ["writing", "lease, epoch,", "quota reserved"])
     d.box(300, 40, 160, 70, ["live", "durable, immutable,", "size charged"], GREEN)
-    d.box(300, 160, 160, 60, ["doomed", "charged nothing"], RED)
-    d.box(580, 160, 140, 60, ["no row", "no bytes"], PAPER)
+    d.box(580, 40, 140, 70, ["recycled", "kept for a time,", "charged nothing"])
+    d.box(300, 180, 160, 70, ["doomed", "charged nothing,", "with its job"], RED)
+    d.box(580, 185, 140, 60, ["no row", "no bytes"], PAPER)
+    d.arrow("M460 65 H580", "deleted", (520, 58))
+    d.arrow("M580 90 H460", "undeleted", (520, 105))
+    d.arrow("M630 110 V150 H440 V180", "bin emptied", (585, 143))
     d.arrow("M200 75 H300", "commit", (250, 67))
-    d.arrow("M380 110 V160", "image\ndeleted", (415, 130))
-    d.arrow("M120 110 V190 H300", "upload failed, image deleted,\nlease ran out", (205, 207))
-    d.arrow("M460 190 H580", "bytes erased\n(tried until done)", (520, 165))
+    d.arrow("M350 110 V180", "image\ndeleted", (322, 140))
+    d.arrow("M120 110 V215 H300", "upload failed, image deleted,\nlease not renewed", (205, 232))
+    d.arrow("M460 215 H580", "bytes erased,\nwriter let go", (520, 232))
     d.text(120, 25, "row before bytes", size=12)
-    d.text(650, 150, "row after bytes", size=12)
+    d.text(650, 265, "row after bytes", size=12)
     d.save("blob-life.svg")
 
 

@@ -34,7 +34,7 @@ note() {
   local line
   while read -r line; do
     summary+=("                    $line")
-  done < <(grep -aE "$2" "$logs/$1.log" | tail -n 5)
+  done < <(grep -aE "$2" "$logs/$1.log" | tail -n 8)
 }
 
 prepare() {
@@ -67,7 +67,7 @@ interop() {
 
 if stage prepare prepare && stage build build; then
   stage swift swift_tests
-  note swift 'Test run with [0-9]+ test|Executed [1-9][0-9]* test'
+  note swift '^(crash points|random lives|races|store|server): |Test run with [0-9]+ test|Executed [1-9][0-9]* test'
   stage interop interop
   note interop 'peak resident|^=+ .*(passed|failed|error).* in '
 fi
