@@ -23,7 +23,7 @@ package struct CrashPoints: Sendable {
         package init() {}
     }
 
-    package struct Report: Sendable, CustomStringConvertible {
+    package struct Report: CheckReport, CustomStringConvertible {
         package var workloads = 0
         /// Crashes of a workload and of a recovery, each kind of loss counted.
         package var crashes = 0
@@ -39,7 +39,9 @@ package struct CrashPoints: Sendable {
                 + "recovery), \(disks) different disks restarted, \(violations.count) violations"
         }
 
-        mutating func add(_ other: Report) {
+        package init() {}
+
+        package mutating func add(_ other: Report) {
             workloads += other.workloads
             crashes += other.crashes
             recoveryCrashes += other.recoveryCrashes
@@ -95,26 +97,14 @@ package struct CrashPoints: Sendable {
     }
 
     /// Runs all, a part in each thread.
+    /// - Parameter progress: told how many workloads of how many are done.
     package func run(threads: Int = 2, progress: (@Sendable (Int, Int) -> Void)? = nil) -> Report {
         let workloads = workloads()
         let templates = Templates(options)
-        let shared = Mutex((next: 0, report: Report()))
-        InThreads.run(threads) { _ in
-            while true {
-                let index = shared.withLock { shared -> Int? in
-                    guard shared.next < workloads.count,
-                        shared.report.violations.count < options.violationLimit
-                    else { return nil }
-                    defer { shared.next += 1 }
-                    return shared.next
-                }
-                guard let index else { return }
-                let report = explore(workloads[index], templates)
-                shared.withLock { $0.report.add(report) }
-                progress?(index + 1, workloads.count)
-            }
-        }
-        return shared.withLock { $0.report }
+        return InThreads.run(
+            workloads.count, threads: threads, violationLimit: options.violationLimit,
+            progress: progress.map { progress in { done, _ in progress(done, workloads.count) } }
+        ) { explore(workloads[$0], templates) }
     }
 
     // MARK: One workload

@@ -15,10 +15,18 @@ package struct Races: Sendable {
         package init() {}
     }
 
-    package struct Report: Sendable, CustomStringConvertible {
+    package struct Report: CheckReport, CustomStringConvertible {
         package var histories = 0
         package var operations = 0
         package var violations: [String] = []
+
+        package init() {}
+
+        package mutating func add(_ other: Report) {
+            histories += other.histories
+            operations += other.operations
+            violations += other.violations
+        }
 
         package var description: String {
             "\(histories) histories, \(operations) operations, \(violations.count) violations"
@@ -30,28 +38,13 @@ package struct Races: Sendable {
     package init(_ options: Options = Options()) { self.options = options }
 
     package func run(threads: Int = 2) -> Report {
-        let shared = Mutex((next: 0, report: Report()))
         let worlds = (options.histories + options.perWorld - 1) / options.perWorld
-        InThreads.run(threads) { _ in
-            while true {
-                let world = shared.withLock { shared -> Int? in
-                    guard shared.next < worlds, shared.report.violations.count < options.violationLimit else {
-                        return nil
-                    }
-                    defer { shared.next += 1 }
-                    return shared.next
-                }
-                guard let world else { return }
-                let seed = options.seed &+ UInt64(world)
-                let part = run(seed: seed)
-                shared.withLock {
-                    $0.report.histories += part.histories
-                    $0.report.operations += part.operations
-                    $0.report.violations += part.violations.map { "seed \(seed): \($0)" }
-                }
-            }
+        return InThreads.run(worlds, threads: threads, violationLimit: options.violationLimit) { world in
+            let seed = options.seed &+ UInt64(world)
+            var report = run(seed: seed)
+            report.violations = report.violations.map { "seed \(seed): \($0)" }
+            return report
         }
-        return shared.withLock { $0.report }
     }
 
     /// The histories of one world; the same for the same seed.

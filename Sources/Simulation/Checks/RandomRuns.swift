@@ -1,5 +1,4 @@
 import Core
-import Synchronization
 
 /// Long random runs: one or two servers, clients with images of their own, and everything that can go
 /// wrong with disks, clocks and processes, from one seed.
@@ -18,7 +17,7 @@ package struct RandomRuns: Sendable {
         package init() {}
     }
 
-    package struct Report: Sendable, CustomStringConvertible {
+    package struct Report: CheckReport, CustomStringConvertible {
         package var seeds = 0
         package var operations = 0
         package var acknowledged = 0
@@ -44,7 +43,7 @@ package struct RandomRuns: Sendable {
                 + "jumps, \(stalls) stalls, \(violations.count) violations"
         }
 
-        mutating func add(_ other: Report) {
+        package mutating func add(_ other: Report) {
             seeds += other.seeds
             operations += other.operations
             acknowledged += other.acknowledged
@@ -68,26 +67,10 @@ package struct RandomRuns: Sendable {
     package init(_ options: Options = Options()) { self.options = options }
 
     package func run(threads: Int = 2, progress: (@Sendable (Report) -> Void)? = nil) -> Report {
-        let shared = Mutex((next: 0, report: Report()))
-        InThreads.run(threads) { _ in
-            while true {
-                let index = shared.withLock { shared -> Int? in
-                    guard shared.next < options.seeds, shared.report.violations.count < options.violationLimit else {
-                        return nil
-                    }
-                    defer { shared.next += 1 }
-                    return shared.next
-                }
-                guard let index else { return }
-                let report = run(seed: options.firstSeed &+ UInt64(index))
-                let all = shared.withLock { shared in
-                    shared.report.add(report)
-                    return shared.report
-                }
-                progress?(all)
-            }
-        }
-        return shared.withLock { $0.report }
+        InThreads.run(
+            options.seeds, threads: threads, violationLimit: options.violationLimit,
+            progress: progress.map { progress in { _, report in progress(report) } }
+        ) { run(seed: options.firstSeed &+ UInt64($0)) }
     }
 
     /// One run; the same for the same seed.
