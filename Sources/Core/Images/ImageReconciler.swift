@@ -13,6 +13,7 @@ extension Images {
         try await instances.register()
         let undone = try await giveUpUploads()
         if undone > 0 { logger.warning("interrupted uploads undone", metadata: ["count": "\(undone)"]) }
+        _ = try await jobs.takeBack()
     }
 
     /// Runs until cancelled: the house is kept every few seconds; what jobs there are is done at every wake-up
@@ -55,10 +56,14 @@ extension Images {
     private var housekeeping: [(failure: String, step: @Sendable () async throws -> Void)] {
         [
             ("saying that this process lives failed", { try await instances.keepSeen() }),
-            ("giving up uploads failed", { _ = try await giveUpUploads() }),
-            ("emptying the recycle bin failed", { try await emptyRecycleBin() }),
-            ("taking back jobs failed", { try await jobs.takeBack() }),
+            ("giving up uploads failed", { wakeLanes(if: try await giveUpUploads() > 0) }),
+            ("emptying the recycle bin failed", { wakeLanes(if: try await emptyRecycleBin()) }),
+            ("taking back jobs failed", { wakeLanes(if: try await jobs.takeBack() > 0) }),
         ]
+    }
+
+    private func wakeLanes(if thereIsWork: Bool) {
+        if thereIsWork { reconcilerWake.signal() }
     }
 
     /// One pass over everything.

@@ -19,16 +19,23 @@ extension Images {
     }
 
     /// Empties the bin of what was there for its time.
-    func emptyRecycleBin() async throws {
+    /// - Returns: whether there was something.
+    func emptyRecycleBin() async throws -> Bool {
         let bin = RecycleBin(database: database, clock: surroundings.clock, settings: settings)
         // What is more waits for the next pass, so that other work gets its turn.
-        for _ in 0..<20 where try await !bin.discardExpired() { return }
+        var wasAny = false
+        for _ in 0..<20 {
+            let count = try await bin.discardExpired()
+            if count > 0 { wasAny = true }
+            if count < RecycleBin.batch { break }
+        }
+        return wasAny
     }
 }
 
 /// The recycle bin as its operator has it, while servers run.
 package struct RecycleBin: Sendable {
-    private static let batch = 100
+    static let batch = 100
 
     private let database: any SQLDatabase
     private let clock: any WallClock
@@ -137,19 +144,19 @@ package struct RecycleBin: Sendable {
         }
     }
 
-    /// - Returns: whether there may be more.
-    func discardExpired() async throws -> Bool {
+    /// - Returns: how many images were due; a whole batch means that there may be more.
+    func discardExpired() async throws -> Int {
         let now = clock.now
         let due = try await database.read { db in
             try db.query(
                 "SELECT id FROM images WHERE recycled_until <= $1 ORDER BY recycled_until, id LIMIT $2", now, Self.batch
             ) { try $0.get(0, as: ImageID.self) }
         }
-        guard !due.isEmpty else { return false }
+        guard !due.isEmpty else { return 0 }
         try await database.write { db in
             for id in due { _ = try Self.discard(id, dueBy: now, now: now, in: db) }
         }
-        return due.count == Self.batch
+        return due.count
     }
 
     /// - Parameter dueBy: leaves an image whose time is over only later: it was brought back and deleted again.

@@ -51,7 +51,9 @@ package struct Jobs: Sendable {
         """
 
     /// Gives back the jobs of whoever is gone, or did not renew its lease.
-    func takeBack() async throws {
+    /// - Returns: how many there were.
+    @discardableResult
+    func takeBack() async throws -> Int {
         let now = now
         let running = try await database.read { db in
             try db.query(Self.runningSQL) { row in
@@ -63,7 +65,7 @@ package struct Jobs: Sendable {
         }
         let late = leases.late(of: running.map { ("\($0.name)#\($0.epoch)", $0.until) }, now: now)
         let lost = running.filter { $0.isOwnerGone || late.contains("\($0.name)#\($0.epoch)") }
-        if lost.isEmpty { return }
+        if lost.isEmpty { return 0 }
         try await database.write { db in
             for job in lost {
                 try db.execute(
@@ -74,6 +76,7 @@ package struct Jobs: Sendable {
                     now, job.name.kind, job.name.subject, job.epoch)
             }
         }
+        return lost.count
     }
 
     /// Does one job now, if it waits and nobody else has it. What goes wrong is kept in its row.
