@@ -21,7 +21,7 @@ extension Images {
     package func runReconciler(logger: Logger) async {
         await withTaskGroup(of: Void.self) { group in
             group.addTask { await keepHouse(logger) }
-            for (lane, wake) in reconcilerWake.lanes.sorted(by: { $0.key < $1.key }) {
+            for (lane, wake) in reconcilerWake.lanes {
                 group.addTask {
                     while !Task.isCancelled {
                         await attempt("jobs failed", logger) { try await jobs.runLane(lane) }

@@ -90,9 +90,10 @@ enum JobRun: Sendable {
 
 /// Wakes all who wait for work: each lane has a signal of its own, for one waits at each.
 package struct WakeSignals: Sendable {
-    let lanes: [JobLane: WakeSignal]
+    /// In an order of their own: a dictionary's is another each time, and a run could not be replayed.
+    let lanes: [(lane: JobLane, wake: WakeSignal)]
 
-    init(_ lanes: [JobLane]) { self.lanes = Dictionary(uniqueKeysWithValues: lanes.map { ($0, WakeSignal()) }) }
+    init(_ lanes: [JobLane]) { self.lanes = lanes.map { ($0, WakeSignal()) } }
 
-    package func signal() { for signal in lanes.values { signal.signal() } }
+    package func signal() { for lane in lanes { lane.wake.signal() } }
 }
