@@ -67,6 +67,8 @@ package final class SQLiteDatabase: SQLDatabase, @unchecked Sendable {
             // a commit would then survive a crash of the process but not of the machine.
             try writer.writeWithoutTransaction { db in
                 try db.execute(sql: "PRAGMA synchronous = FULL")
+                // What is deleted is overwritten in the pages that change anyway: an erased key's wrapping is gone.
+                _ = try Int.fetchOne(db, sql: "PRAGMA secure_delete = FAST")
                 try db.execute(sql: "PRAGMA journal_size_limit = 67108864")
                 let mode = try String.fetchOne(db, sql: "PRAGMA journal_mode")
                 let level = try Int.fetchOne(db, sql: "PRAGMA synchronous")

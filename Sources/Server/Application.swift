@@ -145,7 +145,7 @@ package final class Application: Sendable {
         let images = Images(
             database: database, stores: StoreSet(stores, default: choice.settings.defaultStore),
             surroundings: process.surroundings, settings: choice.settings,
-            instance: InstanceID(process.surroundings.uuid()))
+            instance: InstanceID(process.surroundings.uuid()), logger: process.logger)
         try await StartProblem.wrapping("interrupted uploads") { try await images.recover(logger: process.logger) }
         return images
     }

@@ -56,7 +56,8 @@ final class ImageFixture: Sendable {
         try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
         surroundings = Surroundings(clock: clock, randomness: SeededRandomness(), work: DirectWork())
         database = try SQLiteDatabase(path: directory.appending(path: "test.db").path)
-        try await database.migrate(JobMigrations.all + ImageMigrations.all, at: clock.now.microseconds)
+        try await database.migrate(
+            JobMigrations.all + ImageMigrations.all + SecretMigrations.all, at: clock.now.microseconds)
         store = try FileBlobStore(
             id: "local", directory: directory.appending(path: "local").path, work: DirectWork(), reserveBytes: 0)
         var settings = ImageSettings()
@@ -64,7 +65,7 @@ final class ImageFixture: Sendable {
         self.settings = settings
         images = Images(
             database: database, stores: StoreSet([store], default: "local"), surroundings: surroundings,
-            settings: settings, instance: "this")
+            settings: settings, instance: "this", logger: .silent)
     }
 
     deinit { try? FileManager.default.removeItem(at: directory) }
@@ -73,13 +74,13 @@ final class ImageFixture: Sendable {
     func restarted() -> Images {
         Images(
             database: database, stores: StoreSet([store], default: "local"), surroundings: surroundings,
-            settings: settings, instance: "another")
+            settings: settings, instance: "another", logger: .silent)
     }
 
     func caller(_ project: ProjectID = "p1", roles: Set<String> = ["member", "reader"]) -> Caller {
         Caller(
             userID: "u", projectID: project, roles: roles, requestID: "req-test",
-            logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
+            logger: .silent)
     }
 
     var admin: Caller { caller("admin", roles: ["admin", "manager", "member", "reader"]) }
@@ -170,4 +171,8 @@ func status(of body: () async throws -> Void) async -> Int {
     } catch {
         return -1
     }
+}
+
+extension Logger {
+    static var silent: Logger { Logger(label: "test") { _ in SwiftLogNoOpLogHandler() } }
 }

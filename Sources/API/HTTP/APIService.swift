@@ -16,12 +16,22 @@ package protocol APIService: Sendable {
     /// - Throws: `ServiceError`.
     func unmatched(_ exchange: Exchange) async throws -> Response
 
+    /// Asked before anything else of a request: a service with microversions refuses those it does not know.
+    /// - Throws: `ServiceError`.
+    func admit(_ exchange: Exchange) throws
+
+    /// What every answer of the service carries, errors included.
+    func complete(_ response: inout Response, to exchange: Exchange)
+
     /// The envelope. Headers that belong to the error (`Allow`, `WWW-Authenticate`, …) are added by
     /// the dispatcher.
     func errorResponse(_ error: ServiceError, to exchange: Exchange) -> Response
 }
 
 extension APIService {
+    package func admit(_ exchange: Exchange) throws {}
+    package func complete(_ response: inout Response, to exchange: Exchange) {}
+
     package func canonicalPath(_ path: [String]) -> [String] { path }
 
     package func unmatched(_ exchange: Exchange) async throws -> Response {

@@ -102,6 +102,7 @@ package struct Dispatcher: Sendable {
         var response: Response
         do {
             if let failure { throw failure }
+            try service.admit(exchange)
             switch service.routes.match(exchange.method, service.canonicalPath(exchange.path)) {
             case .none:
                 response = try await service.unmatched(exchange)
@@ -118,6 +119,7 @@ package struct Dispatcher: Sendable {
             response = errorResponse(Self.serviceError(error), service, exchange)
         }
         response.headers[.openstackRequestID] = exchange.requestID
+        service.complete(&response, to: exchange)
         return Outcome(
             response: response, template: mount.prefix + template, service: service.type,
             requestID: exchange.requestID, caller: caller)

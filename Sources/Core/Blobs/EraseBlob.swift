@@ -8,14 +8,18 @@ struct EraseBlob: Sendable {
 
     let database: any SQLDatabase
     let stores: StoreSet
+    let clock: any WallClock
     let instance: InstanceID
     let held: HeldBlobs
 
     func run(_ job: Job) async throws -> JobOutcome {
         let blob = BlobID(job.name.subject)
         let found = try await database.read { db in
-            try db.first("SELECT store, lease_owner FROM blobs WHERE id = $1 AND state = 'doomed'", blob) {
-                (store: try $0.get(0, as: StoreID.self), holder: try $0.get(1, as: InstanceID?.self))
+            try db.first("SELECT store, lease_owner, image_id FROM blobs WHERE id = $1 AND state = 'doomed'", blob) {
+                (
+                    store: try $0.get(0, as: StoreID.self), holder: try $0.get(1, as: InstanceID?.self),
+                    image: try $0.get(2, as: ImageID.self)
+                )
             }
         }
         guard let found else { return .done { _ in } }
@@ -27,7 +31,12 @@ struct EraseBlob: Sendable {
         let isHeld = try await isHeld(blob, by: found.holder)
         try await store.erase(blob)
         if isHeld { return .notYet("the upload has not let go yet", seconds: Self.retrySeconds) }
-        return .done { try $0.execute("DELETE FROM blobs WHERE id = $1 AND state = 'doomed'", blob) }
+        let now = clock.now
+        return .done { db in
+            try db.execute("DELETE FROM blobs WHERE id = $1 AND state = 'doomed'", blob)
+            // The key goes after the data that needed it.
+            try ImageKeys.releaseIfErased(found.image, now: now, in: db)
+        }
     }
 
     private func isHeld(_ blob: BlobID, by holder: InstanceID?) async throws -> Bool {

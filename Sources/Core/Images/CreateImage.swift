@@ -23,10 +23,12 @@ extension Images {
             containerFormat: draft.containerFormat, diskFormat: draft.diskFormat, minDiskGB: draft.minDiskGB,
             minRAMMB: draft.minRAMMB, createdAt: now, updatedAt: now, properties: draft.properties, tags: draft.tags)
         do {
-            try await database.write { db in
+            let asksForWork = try await database.write { db in
                 try ImageQuota.requireRoomForImage(of: owner, settings, in: db)
                 try Self.insert(image, in: db)
+                return try followKeys(image, insteadOf: nil, as: caller, now: now, in: db)
             }
+            if asksForWork { reconcilerWake.signal() }
         } catch let error as SQLError where error.code == .unique {
             throw ServiceError.conflict("Image ID \(image.id) already exists!")
         }
@@ -47,6 +49,17 @@ extension Images {
             try insertProperty(name, value, of: image.id, in: db)
         }
         for tag in image.tags.sorted() { try insertTag(tag, of: image.id, in: db) }
+    }
+
+    /// The edges of the keys that the image names, in the transaction that names them (rule K4).
+    /// - Returns: whether there are jobs to be done.
+    func followKeys(
+        _ image: Image, insteadOf before: Image?, as caller: Caller, now: Timestamp, in db: any SQLConnection
+    ) throws -> Bool {
+        let changed = try ImageKeys.follow(image, insteadOf: before, as: caller, now: now, in: db)
+        guard let keys, keys.keepsOwnConsumers, !changed.isEmpty else { return false }
+        try RegisterKeys.enqueue(changed, of: image, now: now, in: db)
+        return true
     }
 
     static func insertProperty(

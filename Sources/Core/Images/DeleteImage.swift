@@ -25,9 +25,11 @@ extension Images {
         caller.logger.info("image deleted", metadata: ["image": "\(id)"])
     }
 
-    /// Everything of a deleted image but its tombstone.
+    /// Everything of a deleted image but its tombstone. Its keys are let go of when its bytes are erased.
     static func discard(_ id: ImageID, _ reason: DoomReason, now: Timestamp, in db: any SQLConnection) throws {
         try BlobLedger.doomAll(of: id, reason, now: now, in: db)
+        try ImageKeys.letGo(of: id, in: db)
+        try ImageKeys.releaseIfErased(id, now: now, in: db)
         try db.execute("DELETE FROM image_properties WHERE image_id = $1", id)
         try db.execute("DELETE FROM image_tags WHERE image_id = $1", id)
         try db.execute("DELETE FROM image_members WHERE image_id = $1", id)

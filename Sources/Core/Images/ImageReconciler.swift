@@ -24,7 +24,7 @@ extension Images {
             for (lane, wake) in reconcilerWake.lanes {
                 group.addTask {
                     while !Task.isCancelled {
-                        await attempt("jobs failed", logger) { try await jobs.runLane(lane) }
+                        await attempt("jobs failed", logger) { wakeLanes(if: try await jobs.runLane(lane)) }
                         await wake.wait(seconds: Self.wakeSeconds, clock: surroundings.clock)
                     }
                 }

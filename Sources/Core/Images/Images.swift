@@ -1,3 +1,4 @@
+import Logging
 import Persistence
 
 /// The image service's use cases. One file each: `CreateImage.swift`, `UploadImage.swift`, ….
@@ -11,6 +12,8 @@ package struct Images: Sendable {
     let uploads: UploadBudget
     let held: HeldBlobs
     let jobs: Jobs
+    /// Nil when nobody keeps keys.
+    let keys: (any KeyManager)?
     let instances: Instances
     let uploadLeases: LeaseWatch
     let reconcilerWake: WakeSignals
@@ -19,24 +22,28 @@ package struct Images: Sendable {
     ///   takes over what its predecessors held.
     package init(
         database: any SQLDatabase, stores: StoreSet, surroundings: Surroundings, settings: ImageSettings,
-        instance: InstanceID, node: String = "local"
+        keys: (any KeyManager)? = nil, instance: InstanceID, node: String = "local", logger: Logger
     ) {
         self.database = database
         self.stores = stores
         self.surroundings = surroundings
         self.settings = settings
+        self.keys = keys
         self.instance = instance
         uploads = UploadBudget(limitBytes: settings.uploadBufferBytes)
         uploadLeases = LeaseWatch(leaseSeconds: settings.leaseSeconds)
         let held = HeldBlobs()
         self.held = held
         instances = Instances(database: database, clock: surroundings.clock, instance: instance, node: node)
-        let erase = EraseBlob(database: database, stores: stores, instance: instance, held: held)
-        let lanes = [.common] + stores.ids.map(JobLane.store)
+        let clock = surroundings.clock
+        let erase = EraseBlob(database: database, stores: stores, clock: clock, instance: instance, held: held)
+        let release = ReleaseKeys(database: database, clock: clock, keys: keys, logger: logger)
+        let register = RegisterKeys(database: database, clock: clock, keys: keys)
+        let lanes = [.common, .keys] + stores.ids.map(JobLane.store)
         reconcilerWake = WakeSignals(lanes)
         jobs = Jobs(
             database: database, surroundings: surroundings, instance: instance, leaseSeconds: settings.leaseSeconds,
-            workers: [.eraseBlob: erase.run], lanes: lanes)
+            workers: [.eraseBlob: erase.run, .releaseKeys: release.run, .registerKey: register.run], lanes: lanes)
     }
 
     var now: Timestamp { surroundings.clock.now }

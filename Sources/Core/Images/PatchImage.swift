@@ -26,16 +26,19 @@ extension Images {
     /// - Throws: `ServiceError`: `.badRequest`, `.forbidden`, `.notFound`, `.conflict`, `.tooLarge`.
     package func patch(_ id: ImageID, _ operations: [ImagePatch], as caller: Caller) async throws -> ImageView {
         let now = now
-        let view = try await database.write { db in
+        let (view, asksForWork) = try await database.write { db in
             let before = try visibleImage(id, .modifyImage, caller, in: db)
             var image = before
+            var asksForWork = false
             for operation in operations { try apply(operation, to: &image, as: caller) }
             if !operations.isEmpty {
                 image.updatedAt = now
                 try Self.save(image, insteadOf: before, in: db)
+                asksForWork = try followKeys(image, insteadOf: before, as: caller, now: now, in: db)
             }
-            return ImageView(image: image, stores: try stores(of: image, in: db))
+            return (ImageView(image: image, stores: try stores(of: image, in: db)), asksForWork)
         }
+        if asksForWork { reconcilerWake.signal() }
         caller.logger.info("image changed", metadata: ["image": "\(id)"])
         return view
     }

@@ -7,6 +7,10 @@ package struct JobKind: Identifier {
 
     /// Takes a doomed blob's bytes out of its store, then its row. Subject: the blob.
     package static let eraseBlob: JobKind = "erase-blob"
+    /// Lets go of the keys of an image whose bytes are gone. Subject: the image.
+    package static let releaseKeys: JobKind = "release-keys"
+    /// Tells a key manager of its own that an image needs a key, or not any more. Subject: key and image.
+    package static let registerKey: JobKind = "register-key"
 }
 
 /// A job's name: there is one job of a kind for a subject, however often it is asked for.
@@ -86,6 +90,8 @@ package struct JobLane: Identifier {
 
     /// Of jobs that use nothing that others use.
     package static let common: JobLane = ""
+    /// Of jobs that use the key manager. No store is called so.
+    package static let keys: JobLane = "@keys"
 
     package static func store(_ id: StoreID) -> JobLane { JobLane(id.rawValue) }
 }

@@ -23,7 +23,10 @@ extension Jobs {
     }
 
     /// Does what is due in one lane, until nothing is or nothing can be done.
-    func runLane(_ lane: JobLane) async throws {
+    /// - Returns: whether anything was done, which may have asked for work in other lanes.
+    @discardableResult
+    func runLane(_ lane: JobLane) async throws -> Bool {
+        var didWork = false
         for _ in 0..<Self.roundLimit {
             let due = try await due(in: lane)
             try Task.checkCancellation()
@@ -31,14 +34,18 @@ extension Jobs {
             var ahead = 0
             var isOpen = due.isEmpty
             while !isOpen, ahead < min(Self.scouts, due.count) {
-                isOpen = await run(due[ahead]) != .failedForNow
+                let outcome = await run(due[ahead])
+                isOpen = outcome != .failedForNow
+                if outcome == .ended { didWork = true }
                 ahead += 1
             }
-            guard isOpen else { return }
+            guard isOpen else { return didWork }
             let rest = due.dropFirst(ahead)
             let ended = await runAll(rest)
-            if due.count < Self.batch || ended == 0 { return }
+            if ended > 0 { didWork = true }
+            if due.count < Self.batch || ended == 0 { return didWork }
         }
+        return didWork
     }
 
     /// - Returns: how many were ended.

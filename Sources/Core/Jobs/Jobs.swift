@@ -219,6 +219,7 @@ extension Error {
         case let error as BlobError: error.isRetryable
         case let error as SQLError: [.serialization, .full, .unavailable].contains(error.code)
         case let error as ServiceError: error.status == 503
+        case let error as KeyManagerError: error.isRetryable
         default: false
         }
     }

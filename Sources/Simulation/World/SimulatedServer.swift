@@ -60,7 +60,8 @@ package final class SimulatedServer: Sendable {
             clock: clock, randomness: SimulatedRandomness(seed: seed), work: work)
         let sqlite = try SQLiteDatabase(
             path: mount.databasePath(Self.databaseFile), readerCount: 1, writerQueue: { stall.schedule($0) })
-        try await sqlite.migrate(JobMigrations.all + ImageMigrations.all, at: clock.now.microseconds)
+        try await sqlite.migrate(
+            JobMigrations.all + ImageMigrations.all + SecretMigrations.all, at: clock.now.microseconds)
         let plant = PlantedParts(options.bug, mount: mount)
         database = plant.database(sqlite)
         store = try FileBlobStore(
@@ -68,7 +69,7 @@ package final class SimulatedServer: Sendable {
         settings = options.imageSettings
         images = Images(
             database: database, stores: StoreSet([store], default: "local"), surroundings: surroundings,
-            settings: settings, instance: InstanceID(surroundings.uuid()), node: name)
+            settings: settings, instance: InstanceID(surroundings.uuid()), node: name, logger: Self.quiet)
         bin = RecycleBin(database: database, clock: clock, settings: settings)
         try await images.recover(logger: Self.quiet)
     }
