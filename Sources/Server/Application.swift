@@ -9,16 +9,6 @@ import Remote
 import ServiceLifecycle
 import Trust
 
-/// Where the running server answers.
-package struct ServerURLs: Sendable, Equatable {
-    /// The main listener's own URL, without a slash at the end.
-    package let main: String
-    /// Nil when tokens are a Keystone's business.
-    package let identity: String?
-    /// Nil when the Image API is switched off.
-    package let image: String?
-}
-
 /// The server: everything that its settings ask for, put together. The only place that knows all parts.
 package final class Application: Sendable {
     /// What runs beside the application and is shared by all of a process.
@@ -155,110 +145,67 @@ extension Application {
     /// The running server: it answers until it is told to shut down gracefully, or cancelled.
     /// - Parameter onReady: called once, when it answers.
     package func serviceGroup(onReady: @escaping @Sendable (ServerURLs) async -> Void) -> ServiceGroup {
-        let places = places
+        let services = served
+        let places = services.places
         let listeners = Listeners(
             addresses: places.map(\.address), tls: tls, idleTimeoutSeconds: settings.idleTimeoutSeconds,
             connectionLimit: DescriptorLimit.connections(listeners: places.count),
             eventLoopGroup: process.eventLoopGroup, logger: logger,
-            onBound: { bound in try await self.dispatchers(places.map(\.role), bound) },
+            onBound: { bound in try await self.dispatchers(services, bound) },
             onReady: onReady)
         // In reverse order they are told to stop: the reconciler works until the last request is done.
-        var services: [any ServiceLifecycle.Service] = []
-        if let images { services.append(Reconciler(images: images, logger: logger)) }
-        if let keystone { services.append(KeystoneConnections(keystone: keystone)) }
-        services.append(listeners)
-        var configuration = ServiceGroupConfiguration(services: services, logger: logger)
+        var parts: [any ServiceLifecycle.Service] = []
+        if let images { parts.append(Reconciler(images: images, logger: logger)) }
+        if let keystone { parts.append(KeystoneConnections(keystone: keystone)) }
+        parts.append(listeners)
+        var configuration = ServiceGroupConfiguration(services: parts, logger: logger)
         configuration.maximumGracefulShutdownDuration = .seconds(settings.shutdownDeadlineSeconds)
         return ServiceGroup(configuration: configuration)
     }
 
-    private enum ListenerRole { case main, identity, image }
-
-    /// The listeners there are, the main one first.
-    private var places: [(role: ListenerRole, address: ListenAddress)] {
-        var places: [(ListenerRole, ListenAddress)] = [(.main, settings.listen)]
-        if let address = settings.identityListen { places.append((.identity, address)) }
-        if let address = settings.image?.listen { places.append((.image, address)) }
-        return places
+    /// The services there are. Another one is another element; Identity is the first, for it proves the callers
+    /// of all others.
+    private var served: ServedServices {
+        var services = ServedServices(settings, logger: logger)
+        if case .embedded(let choice) = settings.identity, let tokenKeys {
+            services.add(.identity) { try await self.openIdentity(choice, tokenKeys, $0) }
+        }
+        if let images { services.add(.image) { ImageAPI(images: images, authenticator: $0.authenticator) } }
+        return services
     }
 
     /// The rest of the start, once the addresses are known: bootstrap, then who answers where.
     private func dispatchers(
-        _ roles: [ListenerRole], _ bound: [Listeners.Bound]
+        _ services: ServedServices, _ bound: [Listeners.Bound]
     ) async throws -> ([Dispatcher], ServerURLs) {
-        let urls = urls(roles, bound)
-        let identity = try await openIdentity(urls)
-        let proven: (any Authenticator)? = identity?.authenticator ?? keystone
-        guard let authenticator = proven else { preconditionFailure("there is neither an Identity nor a Keystone") }
-        var services: [(role: ListenerRole, prefix: String, service: any APIService, publicEndpoint: String?)] = []
-        if let identity {
-            services.append((.identity, "/identity", identity, settings.identityPublicEndpoint))
-        }
-        if let images {
-            services.append(
-                (
-                    .image, "/image", ImageAPI(images: images, authenticator: authenticator),
-                    settings.image?.publicEndpoint
-                ))
-        }
+        let urls = services.urls(bound)
+        let mounted = try await services.open(at: urls, provenBy: keystone)
         let routes = ListenerRoutes(
             database: database, disableSwitch: directory.disableSwitch,
             metrics: settings.hasMetrics ? process.metrics : nil)
-        let dispatchers = roles.map { role in
-            let mounts = services.filter { role == .main || $0.role == role }.map {
-                Mount(prefix: role == .main ? $0.prefix : "", service: $0.service, publicEndpoint: $0.publicEndpoint)
-            }
+        let dispatchers = services.places.map { place in
+            let mounts = mounted.mounts(on: place)
             return Dispatcher(
-                mounts: mounts, listenerRoutes: routes.table(isMain: role == .main, mounts: mounts),
+                mounts: mounts, listenerRoutes: routes.table(isMain: place.service == nil, mounts: mounts),
                 isSecure: tls != nil, surroundings: surroundings, logger: logger)
         }
         return (dispatchers, urls)
     }
 
-    private func urls(_ roles: [ListenerRole], _ bound: [Listeners.Bound]) -> ServerURLs {
-        let scheme = tls == nil ? "http" : "https"
-        var own: [ListenerRole: String] = [:]
-        for (role, listener) in zip(roles, bound) {
-            // Nothing can be called by the name of "all addresses".
-            let host =
-                !listener.address.isWildcard
-                ? listener.address.hostInURL : listener.address.host.contains(":") ? "[::1]" : "127.0.0.1"
-            own[role] = "\(scheme)://\(host):\(listener.port)"
-        }
-        let main = own[.main] ?? ""
-        func trimmed(_ url: String) -> String { url.hasSuffix("/") ? trimmed(String(url.dropLast())) : url }
-        func url(_ role: ListenerRole, _ prefix: String, _ publicEndpoint: String?) -> String {
-            if let publicEndpoint { return trimmed(publicEndpoint) }
-            if let address = own[role] { return address }
-            if settings.listen.isWildcard {
-                logger.warning(
-                    "listening on every address: the catalogue names one that only this machine can use",
-                    metadata: ["url": "\(main + prefix)", "setting": "\(prefix.dropFirst()).public_endpoint"])
-            }
-            return main + prefix
-        }
-        return ServerURLs(
-            main: main,
-            identity: tokenKeys == nil ? nil : url(.identity, "/identity", settings.identityPublicEndpoint),
-            image: images == nil ? nil : url(.image, "/image", settings.image?.publicEndpoint))
-    }
-
-    /// The embedded Identity with everything in it that a first login needs; nil in Keystone mode.
-    private func openIdentity(_ urls: ServerURLs) async throws -> IdentityAPI? {
-        guard case .embedded(let choice) = settings.identity, let tokenKeys, let url = urls.identity else { return nil }
-        let authURL = url + "/v3"
+    /// The embedded Identity with everything in it that a first login needs.
+    private func openIdentity(
+        _ choice: ServerSettings.EmbeddedIdentityChoice, _ tokenKeys: TokenKeys, _ opening: ServedServices.Opening
+    ) async throws -> IdentityAPI {
+        let authURL = opening.url + "/v3"
         let identity = IdentityService(
             database: database, surroundings: surroundings,
             settings: choice.identitySettings(region: settings.region, publicURL: authURL), keys: tokenKeys)
-        var catalog = [CatalogEntry(type: "identity", name: "keystone", url: url)]
-        // Clients and tempest look for the image service under this very name.
-        if let image = urls.image { catalog.append(CatalogEntry(type: "image", name: "glance", url: image)) }
         let clouds = CloudsFile(path: directory.clouds)
         let place = CloudsFile.Place(
             authURL: authURL, region: settings.region, caCertificate: settings.tls?.certificate)
         let result = try await StartProblem.wrapping("identity") {
             try await identity.bootstrap(
-                BootstrapPlan(catalog: catalog) { passwords in
+                BootstrapPlan(catalog: opening.urls.catalog) { passwords in
                     try clouds.write(CloudsFile.accounts(passwords), at: place)
                 })
         }

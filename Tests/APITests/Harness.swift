@@ -104,7 +104,7 @@ extension TestServer {
         self.log = log
         self.stop = stop
         let clouds = CloudsFile(path: directory + "/clouds.yaml")
-        guard let identity = urls.identity, urls.main.hasPrefix("http:"), clouds.isThere else {
+        guard let identity = urls[.identity], urls.main.hasPrefix("http:"), clouds.isThere else {
             // Nobody to ask for tokens, nothing to ask with, or only over TLS: that is the test's business.
             admin = ""
             demo = ""

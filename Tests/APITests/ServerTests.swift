@@ -154,7 +154,7 @@ import Testing
             let problem = try await Self.start { $0.listen = taken }
             #expect(problem.contains("127.0.0.1:\(first.port)"))
             #expect(problem.contains("Address already in use"))
-            let own = try await Self.start { $0.image?.listen = taken }
+            let own = try await Self.start { $0.listeners[.image] = taken }
             #expect(own.contains("127.0.0.1:\(first.port)"))
         }
     }
@@ -200,10 +200,10 @@ import Testing
 
     @Test func aServiceCanHaveAnAddressOfItsOwn() async throws {
         try await TestServer.with {
-            $0.image?.listen = ListenAddress(host: "127.0.0.1", port: 0)
-            $0.identityListen = ListenAddress(host: "127.0.0.1", port: 0)
+            $0.listeners[.image] = ListenAddress(host: "127.0.0.1", port: 0)
+            $0.listeners[.identity] = ListenAddress(host: "127.0.0.1", port: 0)
         } body: { server in
-            let image = try #require(server.urls.image)
+            let image = try #require(server.urls[.image])
             #expect(image != server.url + "/image")
             let versions = try await server.call(.GET, image + "/")
             #expect(versions.status == 300)
@@ -214,10 +214,29 @@ import Testing
             #expect(try await server.call(.GET, image + "/healthcheck").text == "OK")
             // What an operator looks at stays on the main listener.
             #expect(try await server.call(.GET, image + "/metrics").status != 200)
-            let identity = try #require(server.urls.identity)
+            let identity = try #require(server.urls[.identity])
             #expect(try await server.call(.GET, identity + "/v3").status == 200)
             let text = try String(contentsOfFile: server.directory + "/clouds.yaml", encoding: .utf8)
             #expect(text.contains("\"\(identity)/v3\""))
+        }
+    }
+
+    /// Under the types and names that clients look for, and where the operator says that clients reach them.
+    @Test func theCatalogueNamesEveryService() async throws {
+        try await TestServer.with {
+            $0.publicEndpoints[.image] = "https://cloud.example/image/"
+        } body: { server in
+            let catalog = try await server.call(.GET, "/identity/v3/auth/catalog", as: server.demo)
+            let found = try #require(catalog.json["catalog"]?.arrayValue).map { service in
+                let url = service["endpoints"]?.arrayValue?.first?["url"]?.stringValue
+                return [service["type"]?.stringValue, service["name"]?.stringValue, url]
+            }
+            #expect(
+                Set(found) == [
+                    ["identity", "keystone", server.url + "/identity"],
+                    ["image", "glance", "https://cloud.example/image"],
+                ])
+            #expect(server.urls[.keyManager] == nil)
         }
     }
 
@@ -225,7 +244,7 @@ import Testing
         try await TestServer.with {
             $0.image = nil
         } body: { server in
-            #expect(server.urls.image == nil)
+            #expect(server.urls[.image] == nil)
             let answer = try await server.call(.GET, "/image/v2/images", as: server.demo)
             #expect(answer.status == 404)
         }

@@ -72,7 +72,7 @@ def test_a_service_has_an_address_of_its_own(start):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    server = start({"image": {"listen": f"127.0.0.1:{port}"}})
+    server = start({"listeners": {"image": f"127.0.0.1:{port}"}})
     own = f"http://127.0.0.1:{port}"
     versions = requests.get(own, timeout=30)
     assert versions.status_code == 300
@@ -85,7 +85,9 @@ def test_a_service_has_an_address_of_its_own(start):
 
 @pytest.mark.parametrize("settings, named", [
     ({"image": {"colour": "blue"}}, "image.colour"),
-    ({"image": {"listen": "nowhere"}}, "image.listen"),
+    ({"image": {"listen": "127.0.0.1:0"}}, "listeners.image"),
+    ({"listeners": {"image": "nowhere"}}, "listeners.image"),
+    ({"image": {"quota": {"bytes": -2}}}, "image.quota.bytes"),
     ({"image": {"hash_algorithm": "crc32"}}, "image.hash_algorithm"),
     ({"idle_timeout_seconds": "soon"}, "idle_timeout_seconds"),
     ({"identity": {"mode": "keystone"}}, "keystone.auth_url"),
@@ -113,14 +115,17 @@ def test_a_keystone_that_does_not_answer_stops_the_start(scratch):
 
 def test_config_shows_every_value_and_its_origin_but_no_secret(scratch):
     config = scratch / f"{unique('shown')}.yaml"
-    config.write_text(yaml.safe_dump({"image": {"list_limit_max": 500}, "keystone": {"password": "hush-hush"}}))
+    config.write_text(yaml.safe_dump({"image": {"list_limit_max": 500, "quota": {"count": 2}}, "keystone": {"password": "hush-hush"}}))
     shown = subprocess.run([BINARY, "config", "--config", config], capture_output=True, text=True, timeout=60,
-                           env=os.environ | {"AMBROTYPE_LOG_LEVEL": "debug"})
+                           env=os.environ | {"AMBROTYPE_LOG_LEVEL": "debug", "AMBROTYPE_IMAGE_QUOTA": "bytes=5"})
     assert shown.returncode == 0, shown.stderr
     lines = {line.split()[0].rstrip(":="): line for line in shown.stdout.splitlines() if line.strip()}
     assert "500" in lines["image.list_limit_max"] and str(config) in lines["image.list_limit_max"]
     assert "debug" in lines["log.level"] and "AMBROTYPE_LOG_LEVEL" in lines["log.level"]
     assert "default" in lines["image.hash_algorithm"]
+    assert lines["image.quota.bytes"].split()[1:] == ["5", "environment", "AMBROTYPE_IMAGE_QUOTA"]
+    assert lines["image.quota.count"].split()[1:] == ["2", "file", str(config)]
+    assert lines["image.quota.tags"].split()[1:] == ["128", "default"]
     assert "hush-hush" not in shown.stdout + shown.stderr
 
 

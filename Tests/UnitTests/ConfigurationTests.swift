@@ -55,6 +55,9 @@ import Trust
         }
     }
 
+    private static let keystone =
+        "identity: {mode: keystone}\nkeystone: {auth_url: 'http://k', username: u, password: p}\n"
+
     static let wrong: [Wrong] = [
         Wrong("colour: blue", "colour", "no such setting"),
         Wrong("image:\n  qouta:\n    count: 1", "image.qouta", "no such setting"),
@@ -78,12 +81,20 @@ import Trust
         Wrong("log:\n  format: xml", "log.format 'xml'", "auto, text, json"),
         Wrong("metrics:\n  enabled: perhaps", "metrics.enabled", "true or false"),
         Wrong("identity:\n  mode: ldap", "identity.mode 'ldap'", "embedded, keystone"),
-        Wrong("identity:\n  public_endpoint: ftp://x", "identity.public_endpoint", "http://"),
-        Wrong("identity:\n  public_endpoint: https://x/?q=1", "identity.public_endpoint", "http://"),
+        Wrong("public_endpoints:\n  identity: ftp://x", "public_endpoints.identity 'ftp://x'", "http://"),
+        Wrong("public_endpoints:\n  image: https://x/?q=1", "public_endpoints.image", "http://"),
+        Wrong("public_endpoint:\n  image: https://x/", "public_endpoint ", "did you mean public_endpoints?"),
+        Wrong("listeners:\n  images: 127.0.0.1:1", "listeners.images", "did you mean listeners.image?"),
+        Wrong("listeners:\n  key-manager: nowhere", "listeners.key-manager 'nowhere'", "HOST:PORT"),
+        Wrong("listeners: 127.0.0.1:1", "listeners", "group of settings", "listeners.key-manager"),
+        Wrong("listeners: {image: {port: 1}}", "listeners.image", "has a value"),
         Wrong("identity:\n  token_lifetime_seconds: 1", "identity.token_lifetime_seconds", "60 to 604800"),
         Wrong("keystone:\n  cache_seconds: 61", "keystone.cache_seconds '61'", "0 to 60"),
         Wrong("image:\n  hash_algorithm: crc32", "image.hash_algorithm 'crc32'", "sha512"),
         Wrong("image:\n  quota:\n    bytes: -2", "image.quota.bytes '-2'", "from -1"),
+        Wrong("image:\n  quota:\n    bytes: some", "image.quota.bytes", "wrong type", "from -1"),
+        Wrong("image:\n  quotas:\n    bytes: 1", "image.quotas", "did you mean image.quota?"),
+        Wrong("image:\n  quota: bytes=5", "image.quota", "group of settings", "image.quota.bytes"),
         Wrong("image:\n  list_limit_max: 0", "image.list_limit_max '0'", "1 to 10000"),
         Wrong("image:\n  upload_buffer_bytes: 1", "image.upload_buffer_bytes", "out of range"),
         Wrong("image:\n  stores: local", "image.stores", "a list"),
@@ -97,11 +108,32 @@ import Trust
         Wrong("tls:\n  certificate: /c.pem", "tls.key", "missing"),
         Wrong("tls:\n  key: /k.pem", "tls.certificate", "missing"),
         Wrong("listen: 0.0.0.0:9292", "listen '0.0.0.0:9292'", "allow_insecure_listen"),
-        Wrong("identity:\n  listen: 192.0.2.1:5000", "identity.listen", "allow_insecure_listen"),
-        Wrong("image:\n  listen: 127.0.0.1:9292", "image.listen", "the same address"),
+        Wrong("listeners:\n  identity: 192.0.2.1:5000", "listeners.identity", "passwords", "allow_insecure_listen"),
+        Wrong("listeners:\n  key-manager: 192.0.2.1:1", "listeners.key-manager", "secrets", "allow_insecure_listen"),
+        Wrong("listeners:\n  image: 127.0.0.1:9292", "listeners.image", "the same address"),
         Wrong(
-            "identity: {mode: keystone, listen: '127.0.0.1:1'}\nkeystone: {auth_url: 'http://k', username: u, password: p}",
-            "identity.listen", "no Identity here"),
+            "listeners: {image: '127.0.0.1:1', key-manager: '127.0.0.1:1'}", "listeners.key-manager '127.0.0.1:1'",
+            "listeners.image has the same address"),
+        Wrong(keystone + "listeners: {identity: '127.0.0.1:1'}", "listeners.identity", "no Identity here"),
+        Wrong(
+            keystone + "public_endpoints: {identity: 'http://x'}", "public_endpoints.identity", "no Identity here"),
+        Wrong(
+            keystone + "listeners: {key-manager: '192.0.2.1:1'}", "listeners.key-manager", "allow_insecure_listen"),
+        Wrong(
+            "image: {enabled: false}\nlisteners: {image: '127.0.0.1:1'}", "listeners.image", "no Image API here"),
+        Wrong(
+            "keys: {mode: off}\nlisteners: {key-manager: '127.0.0.1:1'}", "listeners.key-manager",
+            "no key manager here", "keys.mode is off"),
+        Wrong("keys: {mode: vault}", "keys.mode 'vault'", "embedded, barbican, off"),
+        Wrong("keys: {mode: barbican}", "keys.mode 'barbican'", "needs identity.mode keystone", "owner's project"),
+        Wrong("keys: {barbican_url: 'http://b'}", "keys.barbican_url", "keys.mode is embedded"),
+        Wrong("keys: {mode: off, barbican_url: 'http://b'}", "keys.barbican_url", "keys.mode is off"),
+        Wrong("keys: {mode: off, master_key_file: /k}", "keys.master_key_file", "keys.mode is off"),
+        Wrong("keys: {retention_seconds: 31622401}", "keys.retention_seconds '31622401'", "0 to 31622400"),
+        Wrong(
+            keystone + "keys: {mode: barbican, retention_seconds: 604800}", "keys.retention_seconds",
+            "no keys are kept here"),
+        Wrong(keystone + "keys: {mode: barbican, master_key_file: /k}", "keys.master_key_file", "no keys are kept"),
         Wrong(
             "identity: {mode: keystone}\nkeystone: {username: u, password: p}", "keystone.auth_url", "missing"),
         Wrong(
@@ -118,8 +150,20 @@ import Trust
         Wrong("AMBROTYPE_COLOUR", "blue", told: ["AMBROTYPE_COLOUR", "no such setting"]),
         Wrong("AMBROTYPE_LOG_LEVLE", "info", told: ["AMBROTYPE_LOG_LEVLE", "did you mean AMBROTYPE_LOG_LEVEL?"]),
         Wrong(
-            "AMBROTYPE_IMAGE_QUOTA_COUNT", "many",
-            told: ["image.quota.count", "AMBROTYPE_IMAGE_QUOTA_COUNT", "from -1"]),
+            "AMBROTYPE_IMAGE_QUOTA", "count=many", told: ["image.quota.count", "AMBROTYPE_IMAGE_QUOTA", "from -1"]),
+        Wrong(
+            "AMBROTYPE_IMAGE_QUOTA", "count=1,bytes=-2",
+            told: ["image.quota.bytes '-2'", "AMBROTYPE_IMAGE_QUOTA", "from -1"]),
+        Wrong(
+            "AMBROTYPE_IMAGE_QUOTA", "counts=1",
+            told: ["image.quota.counts (environment AMBROTYPE_IMAGE_QUOTA)", "did you mean image.quota.count?"]),
+        Wrong("AMBROTYPE_IMAGE_QUOTA", "5", told: ["image.quota '5'", "NAME=VALUE", "count, bytes", "from -1"]),
+        Wrong("AMBROTYPE_IMAGE_QUOTA", "", told: ["image.quota ''", "NAME=VALUE"]),
+        Wrong("AMBROTYPE_IMAGE_QUOTA", "tags=1,", told: ["image.quota ''", "NAME=VALUE"]),
+        Wrong("AMBROTYPE_IMAGE_QUOTA", "tags=", told: ["image.quota.tags", "from -1"]),
+        Wrong("AMBROTYPE_IMAGE_QUOTA", "=1", told: ["image.quota. ", "no such setting"]),
+        Wrong("AMBROTYPE_IMAGE_QUOTA", "tags=1,tags=2", told: ["image.quota.tags", "stands twice"]),
+        Wrong("AMBROTYPE_LISTENERS", "image=nowhere", told: ["listeners.image 'nowhere'", "HOST:PORT"]),
         Wrong("AMBROTYPE_METRICS_ENABLED", "perhaps", told: ["metrics.enabled", "true or false"]),
         Wrong("AMBROTYPE_LISTEN", "", told: ["listen", "HOST:PORT"]),
     ]
@@ -129,6 +173,103 @@ import Trust
         let problems = Self.problems(wrong.text.isEmpty ? nil : wrong.text, wrong.environment)
         try #require(problems.count == 1, "\(problems)")
         for part in wrong.told { #expect(problems[0].contains(part), "\(problems[0])") }
+    }
+
+    /// In the file and in the environment; whoever updates reads what to write instead.
+    @Test(
+        arguments: [
+            ("identity.listen", "listeners.identity"), ("image.listen", "listeners.image"),
+            ("identity.public_endpoint", "public_endpoints.identity"),
+            ("image.public_endpoint", "public_endpoints.image"),
+        ])
+    func anOldNameNamesTheNewOne(_ old: String, _ new: String) throws {
+        let (group, name) = try #require(old.firstIndex(of: ".").map { (old[..<$0], old[old.index(after: $0)...]) })
+        for value in ["'127.0.0.1:1'", "{a: b}"] {
+            let problems = Self.problems("\(group): {\(name): \(value)}")
+            #expect(problems.count == 1)
+            #expect(
+                problems[0].hasPrefix("\(old) (") && problems[0].hasSuffix("it is called \(new) now"), "\(problems)")
+        }
+        let variable = Setting.environmentName(of: old)
+        let parts = new.split(separator: ".")
+        let instead = "\(Setting.environmentName(of: String(parts[0])))=\(parts[1])=VALUE"
+        let told = Self.problems(nil, [variable: "127.0.0.1:1"])
+        #expect(told == ["\(variable): there is no such setting; it is a part of another: \(instead)"])
+    }
+
+    @Test(
+        arguments: [
+            ("AMBROTYPE_IMAGE_QUOTA_BYTES", "AMBROTYPE_IMAGE_QUOTA=bytes=VALUE"),
+            ("AMBROTYPE_LISTENERS_KEY_MANAGER", "AMBROTYPE_LISTENERS=key-manager=VALUE"),
+        ])
+    func aVariableForAPartOfATableNamesTheTable(_ variable: String, _ instead: String) {
+        #expect(
+            Self.problems(nil, [variable: "5"])
+                == ["\(variable): there is no such setting; it is a part of another: \(instead)"])
+    }
+
+    /// Each name has its own strongest source, as when each was a setting.
+    @Test func theSourcesOfATableAreJoined() throws {
+        let resolved = try Self.resolve(
+            file: "image: {quota: {count: 1, bytes: 2, tags: 3}}",
+            environment: ["AMBROTYPE_IMAGE_QUOTA": " bytes=20, tags=-1 ,members=40"],
+            commandLine: ["image.quota": "members=400"])
+        let settings = try #require(try ServerSettings(resolved).image).settings
+        #expect(settings.imageCountQuota == 1)
+        #expect(settings.imageBytesQuota == 20)
+        #expect(settings.tagQuota == -1)
+        #expect(settings.memberQuota == 400)
+        #expect(settings.propertyQuota == 128)
+        #expect(settings.uploadingCountQuota == -1)
+        let variable = SettingOrigin.environment("AMBROTYPE_IMAGE_QUOTA")
+        #expect(resolved[.imageQuota, "bytes"]?.origin == variable)
+        #expect(resolved[.imageQuota, "members"]?.origin == .commandLine)
+        #expect(resolved[.imageQuota, "properties"]?.origin == .default)
+        let report = resolved.report().split(separator: "\n").map { $0.split(separator: " ").map(String.init) }
+        #expect(report.contains(["image.quota.tags", "-1", "environment", "AMBROTYPE_IMAGE_QUOTA"]))
+        #expect(report.contains(["listeners.key-manager", "(not", "set)", "default"]))
+    }
+
+    @Test func aTableOfTheEnvironmentTakesWhatTheFileTakes() throws {
+        let settings = try Self.settings(environment: [
+            "AMBROTYPE_LISTENERS": "identity=[::1]:1,key-manager=127.0.0.1:2",
+            "AMBROTYPE_PUBLIC_ENDPOINTS": "image=https://cloud.example/a=b",
+        ])
+        #expect(
+            settings.listeners == [
+                .identity: ListenAddress(host: "::1", port: 1), .keyManager: ListenAddress(host: "127.0.0.1", port: 2),
+            ])
+        #expect(settings.publicEndpoints == [.image: "https://cloud.example/a=b"])
+    }
+
+    @Test func aTableIsOneRowOfTheReadme() {
+        let rows = ResolvedSettings.markdownTable().split(separator: "\n")
+        let quota = "| `image.quota` | `count=-1,bytes=-1,uploading=-1,properties=128,tags=128,members=128` | "
+        #expect(rows.filter { $0.hasPrefix(quota) }.count == 1)
+        #expect(
+            rows.filter { $0.hasPrefix("| `listeners` | – | ") && $0.hasSuffix("identity, image, key-manager. |") }
+                .count == 1)
+    }
+
+    @Test func whoKeepsKeys() throws {
+        func keys(_ file: String) throws -> ServerSettings.KeysChoice { try Self.settings(file: file).keys }
+        var embedded = ServerSettings.EmbeddedKeysChoice(masterKeyFile: "/d/master-keys")
+        #expect(embedded.retentionSeconds == 604_800)
+        #expect(try keys("data_dir: /d") == .embedded(embedded))
+        embedded.masterKeyFile = "/apart/keys"
+        embedded.retentionSeconds = 0
+        #expect(
+            try keys("keys: {mode: embedded, master_key_file: /apart/keys, retention_seconds: 0}")
+                == .embedded(embedded))
+        #expect(try keys("keys: {mode: off}") == .off)
+        let theirs = try keys(Self.keystone + "keys: {mode: barbican, barbican_url: 'https://b/'}")
+        guard case .barbican(let barbican) = theirs else {
+            Issue.record("\(theirs)")
+            return
+        }
+        #expect(barbican.url == "https://b/")
+        #expect(try keys(Self.keystone + "keys: {mode: barbican}") != theirs)
+        if case .embedded = try keys(Self.keystone) {} else { Issue.record("a Keystone keeps no keys") }
     }
 
     @Test func everythingWrongIsToldAtOnce() {
@@ -166,7 +307,7 @@ import Trust
         #expect(resolved[.logLevel]?.value == .text("debug"))
         #expect(resolved[.identityRegion]?.origin == .default)
         let report = resolved.report().split(separator: "\n")
-        #expect(report.count == Setting.all.count)
+        #expect(report.count == Setting.all.flatMap(\.entries).count)
         #expect(report.contains { $0.hasPrefix("listen ") && $0.hasSuffix("command line") })
     }
 
@@ -181,7 +322,9 @@ import Trust
             tls: {certificate: c.pem, key: /k.pem}
             log: {level: warning, format: text}
             metrics: {enabled: no}
-            identity: {region: North, token_lifetime_seconds: 120, public_endpoint: 'https://id.example/'}
+            identity: {region: North, token_lifetime_seconds: 120}
+            listeners: {image: '0.0.0.0:9393'}
+            public_endpoints: {identity: 'https://id.example/'}
             image:
               stores: ['fast:/fast', 'slow:/slow']
               recycle_bin_seconds: 86400
@@ -190,7 +333,6 @@ import Trust
               size_cap_bytes: 9
               list_limit_max: 10
               lease_seconds: 11
-              listen: 0.0.0.0:9393
             """
         let settings = try Self.settings(file: file)
         #expect(settings.dataDirectory == "/d")
@@ -216,7 +358,8 @@ import Trust
         #expect(image.settings.listLimitMax == 10)
         #expect(image.settings.listLimitDefault == 10)
         #expect(image.settings.leaseSeconds == 11)
-        #expect(image.listen?.port == 9393)
+        #expect(settings.listeners[.image]?.port == 9393)
+        #expect(settings.publicEndpoints == [.identity: "https://id.example/"])
     }
 
     @Test func withoutAnythingItIsAWholeCloud() throws {
@@ -259,6 +402,18 @@ import Trust
             // A name is a value or a group, never both.
             #expect(!keys.contains { $0.hasPrefix(setting.key + ".") }, "\(setting.key)")
         }
+        let entries = Setting.all.flatMap(\.entries)
+        #expect(Set(entries.map(\.environmentName)).count == entries.count)
+        for table in Setting.all where table.isTable {
+            for entry in table.entries {
+                let name = entry.key.dropFirst(table.key.count + 1)
+                #expect(name.allSatisfy { $0.isLowercase || $0 == "-" }, "\(entry.key)")
+                #expect(!entry.isTable && !keys.contains(entry.key), "\(entry.key)")
+            }
+        }
+        for (old, new) in Setting.renamed {
+            #expect(!keys.contains(old) && entries.contains { $0.key == new }, "\(old)")
+        }
         #expect(ResolvedSettings.markdownTable().split(separator: "\n").count == keys.count + 2)
     }
 
@@ -275,7 +430,7 @@ import Trust
             }
             .joined(separator: "\n")
         let resolved = try Self.resolve(file: uncommented)
-        for setting in Setting.all {
+        for setting in Setting.all.flatMap(\.entries) {
             let entry = try #require(resolved[setting], "\(setting.key) is missing")
             if case .file = entry.origin {} else { Issue.record("\(setting.key) is missing") }
             if let value = setting.defaultValue { #expect(entry.value == value, "\(setting.key)") }

@@ -108,7 +108,9 @@ struct ConfigCommand: AsyncParsableCommand {
         commandName: "config", abstract: "Print every setting, its value and where it came from.",
         discussion: """
             Checks the settings as `serve` does. Secrets are shown as <set>. A setting GROUP.NAME stands in the \
-            file under its group, and in the environment as AMBROTYPE_GROUP_NAME.
+            file under its group, and in the environment as AMBROTYPE_GROUP_NAME. The lines of a table, such as \
+            image.quota.bytes, are a mapping in the file and one variable in the environment: \
+            AMBROTYPE_IMAGE_QUOTA=bytes=5,count=3.
             """)
 
     @OptionGroup var options: SettingOptions

@@ -96,8 +96,8 @@ extension ServerSettings {
     /// Where Identity will answer, as far as it is known before it listens.
     fileprivate var expectedPlace: CloudsFile.Place {
         let scheme = tls == nil ? "http" : "https"
-        let own = identityListen.map { "\(scheme)://\($0)" } ?? "\(scheme)://\(listen)/identity"
+        let own = listeners[.identity].map { "\(scheme)://\($0)" } ?? "\(scheme)://\(listen)/identity"
         return CloudsFile.Place(
-            authURL: (identityPublicEndpoint ?? own) + "/v3", region: region, caCertificate: tls?.certificate)
+            authURL: (publicEndpoints[.identity] ?? own) + "/v3", region: region, caCertificate: tls?.certificate)
     }
 }

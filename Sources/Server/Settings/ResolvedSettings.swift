@@ -15,24 +15,32 @@ package enum SettingOrigin: Sendable, Equatable, CustomStringConvertible {
     }
 }
 
-/// Every setting's value and origin, each of them valid by itself.
+/// Every setting's value and origin, each of them valid by itself. What a table holds is asked for by name.
 package struct ResolvedSettings: Sendable {
     package struct Entry: Sendable {
         package let value: SettingValue
         package let origin: SettingOrigin
     }
+    /// By the keys of `Setting.entries`.
     private let values: [String: Entry]
 
     init(values: [String: Entry]) { self.values = values }
 
-    package subscript(_ setting: Setting) -> Entry? { values[setting.key] }
+    /// - Parameter name: one of a table's names; nil for settings that are none.
+    package subscript(_ setting: Setting, name: String? = nil) -> Entry? {
+        precondition(setting.isTable == (name != nil), "\(setting.key) is asked for as what it is not")
+        return values[name.map { "\(setting.key).\($0)" } ?? setting.key]
+    }
 
-    func text(_ setting: Setting) -> String? {
-        if case .text(let text) = values[setting.key]?.value { text } else { nil }
+    /// Whether anybody decided it.
+    func isGiven(_ setting: Setting) -> Bool { self[setting].map { $0.origin != .default } ?? false }
+
+    func text(_ setting: Setting, _ name: String? = nil) -> String? {
+        if case .text(let text) = self[setting, name]?.value { text } else { nil }
     }
 
     func list(_ setting: Setting) -> [String]? {
-        if case .list(let items) = values[setting.key]?.value { items } else { nil }
+        if case .list(let items) = self[setting]?.value { items } else { nil }
     }
 
     /// For settings that have a default.
@@ -41,23 +49,24 @@ package struct ResolvedSettings: Sendable {
         return text
     }
 
-    func integer(_ setting: Setting) -> Int {
-        guard case .integer(let number) = values[setting.key]?.value else {
+    func integer(_ setting: Setting, _ name: String? = nil) -> Int {
+        guard case .integer(let number) = self[setting, name]?.value else {
             preconditionFailure("\(setting.key) has no default")
         }
         return number
     }
 
     func flag(_ setting: Setting) -> Bool {
-        guard case .flag(let flag) = values[setting.key]?.value else {
+        guard case .flag(let flag) = self[setting]?.value else {
             preconditionFailure("\(setting.key) has no default")
         }
         return flag
     }
 
-    /// One line a setting: name, value, origin, in columns. Secrets are shown as `<set>`.
+    /// One line a value, so one for each name of a table: name, value, origin, in columns. Secrets are shown as
+    /// `<set>`.
     package func report() -> String {
-        let rows = Setting.all.map { setting -> [String] in
+        let rows = Setting.all.flatMap(\.entries).map { setting -> [String] in
             guard let entry = values[setting.key] else {
                 return [setting.key, setting.defaultNote.map { "(\($0))" } ?? "(not set)", "default"]
             }
@@ -72,9 +81,25 @@ package struct ResolvedSettings: Sendable {
     /// The table of settings as the README has it.
     package static func markdownTable() -> String {
         let rows = Setting.all.map { setting in
-            let value = setting.defaultValue.map { "`\($0.display)`" } ?? setting.defaultNote ?? "–"
-            return "| `\(setting.key)` | \(value) | \(setting.summary) |"
+            let value = setting.defaultDisplay.map { "`\($0)`" } ?? setting.defaultNote ?? "–"
+            return "| `\(setting.key)` | \(value) | \(setting.summary)\(setting.namesForTable) |"
         }
         return (["| Setting | Default | Meaning |", "|---|---|---|"] + rows).joined(separator: "\n")
+    }
+}
+
+extension Setting {
+    fileprivate var defaultDisplay: String? {
+        guard case .table(let keys, _) = kind else { return defaultValue?.display }
+        let values = zip(keys, entries).compactMap { key, entry in
+            entry.defaultValue.map { "\(key)=\($0.display)" }
+        }
+        return values.isEmpty ? nil : values.joined(separator: ",")
+    }
+
+    /// The names of a table whose default does not show them.
+    fileprivate var namesForTable: String {
+        guard case .table(let keys, _) = kind, defaultDisplay == nil else { return "" }
+        return " Names: \(keys.joined(separator: ", "))."
     }
 }

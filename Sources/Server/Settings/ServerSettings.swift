@@ -17,11 +17,14 @@ package struct ServerSettings: Sendable {
     package var logFormat: LogFormat?
     package var hasMetrics = true
     package var identity = IdentityChoice.embedded(EmbeddedIdentityChoice())
-    package var identityListen: ListenAddress?
-    package var identityPublicEndpoint: String?
     package var region = "RegionOne"
+    /// Addresses of their own, of services that are served here.
+    package var listeners: [ServiceType: ListenAddress] = [:]
+    /// URLs as clients reach them, of services that are served here.
+    package var publicEndpoints: [ServiceType: String] = [:]
     /// Nil when the Image API is switched off.
     package var image: ImageChoice?
+    package var keys: KeysChoice
 
     package struct TLSFiles: Sendable, Equatable {
         package let certificate: String
@@ -56,8 +59,6 @@ package struct ServerSettings: Sendable {
     }
 
     package struct ImageChoice: Sendable {
-        package var listen: ListenAddress?
-        package var publicEndpoint: String?
         package var stores: [StoreChoice]
         package var settings: ImageSettings
 
@@ -96,6 +97,7 @@ package struct ServerSettings: Sendable {
     package init(dataDirectory: String, listen: ListenAddress) {
         self.dataDirectory = absolutePath(dataDirectory)
         self.listen = listen
+        keys = .embedded(EmbeddedKeysChoice(masterKeyFile: self.dataDirectory + "/master-keys"))
         image = ImageChoice(stores: [.local(under: self.dataDirectory)], settings: ImageSettings())
     }
 }
@@ -111,7 +113,8 @@ extension ServerSettings {
     /// - Throws: `ConfigurationError` for values that do not go together.
     package init(_ resolved: ResolvedSettings) throws {
         self.init(
-            dataDirectory: resolved.requiredText(.dataDirectory), listen: Self.address(resolved, .listen)!)
+            dataDirectory: resolved.requiredText(.dataDirectory),
+            listen: ListenAddress(resolved.requiredText(.listen))!)
         var problems: [String] = []
         shutdownDeadlineSeconds = resolved.integer(.shutdownDeadline)
         idleTimeoutSeconds = resolved.integer(.idleTimeout)
@@ -119,17 +122,42 @@ extension ServerSettings {
         logLevel = Logger.Level(rawValue: resolved.requiredText(.logLevel)) ?? .info
         logFormat = LogFormat(rawValue: resolved.requiredText(.logFormat))
         hasMetrics = resolved.flag(.metricsEnabled)
-        identityListen = Self.address(resolved, .identityListen)
-        identityPublicEndpoint = resolved.text(.identityPublicEndpoint)
         region = resolved.requiredText(.identityRegion)
         identity = Self.identity(resolved, &problems)
         image = resolved.flag(.imageEnabled) ? Self.image(resolved, dataDirectory, &problems) : nil
+        keys = KeysChoice(resolved, dataDirectory: dataDirectory, identity, &problems)
+        place(resolved, &problems)
         problems += addressProblems(mayBeInsecure: resolved.flag(.allowInsecureListen))
         guard problems.isEmpty else { throw ConfigurationError(problems) }
     }
 
-    private static func address(_ resolved: ResolvedSettings, _ setting: Setting) -> ListenAddress? {
-        resolved.text(setting).flatMap { ListenAddress($0) }
+    /// Where each service stands. An address on which nobody would answer is a problem.
+    private mutating func place(_ resolved: ResolvedSettings, _ problems: inout [String]) {
+        for service in ServiceType.allCases {
+            if let reason = absence(of: service, resolved) {
+                for table in [Setting.listeners, Setting.publicEndpoints]
+                where resolved[table, service.rawValue] != nil {
+                    problems.append("\(table.key).\(service.rawValue): \(reason)")
+                }
+            } else {
+                listeners[service] = resolved.text(.listeners, service.rawValue).flatMap { ListenAddress($0) }
+                publicEndpoints[service] = resolved.text(.publicEndpoints, service.rawValue)
+            }
+        }
+    }
+
+    /// Why a service is not served here; nil when it is.
+    private func absence(of service: ServiceType, _ resolved: ResolvedSettings) -> String? {
+        switch service {
+        case .identity:
+            if case .embedded = identity { return nil }
+            return "there is no Identity here to serve when identity.mode is keystone"
+        case .image:
+            return image == nil ? "there is no Image API here to serve when image.enabled is false" : nil
+        case .keyManager:
+            if case .embedded = keys { return nil }
+            return "there is no key manager here to serve when keys.mode is \(resolved.requiredText(.keysMode))"
+        }
     }
 
     private static func tls(_ resolved: ResolvedSettings, _ problems: inout [String]) -> TLSFiles? {
@@ -151,9 +179,6 @@ extension ServerSettings {
             var choice = EmbeddedIdentityChoice()
             choice.tokenLifetimeSeconds = Int64(resolved.integer(.identityTokenLifetime))
             return .embedded(choice)
-        }
-        for setting in [Setting.identityListen, Setting.identityPublicEndpoint] where resolved[setting] != nil {
-            problems.append("\(setting.key): there is no Identity here to serve when identity.mode is keystone")
         }
         for setting in [Setting.keystoneAuthURL, Setting.keystoneUsername] where resolved[setting] == nil {
             problems.append("\(setting.key): it is missing; identity.mode keystone needs it")
@@ -198,12 +223,12 @@ extension ServerSettings {
         settings.hashAlgorithm = DigestAlgorithm(rawValue: resolved.requiredText(.imageHashAlgorithm)) ?? .sha512
         settings.listLimitMax = resolved.integer(.imageListLimitMax)
         settings.listLimitDefault = min(settings.listLimitDefault, settings.listLimitMax)
-        settings.imageCountQuota = Int64(resolved.integer(.imageQuotaCount))
-        settings.imageBytesQuota = Int64(resolved.integer(.imageQuotaBytes))
-        settings.uploadingCountQuota = Int64(resolved.integer(.imageQuotaUploading))
-        settings.propertyQuota = resolved.integer(.imageQuotaProperties)
-        settings.tagQuota = resolved.integer(.imageQuotaTags)
-        settings.memberQuota = resolved.integer(.imageQuotaMembers)
+        settings.imageCountQuota = Int64(resolved.integer(.imageQuota, "count"))
+        settings.imageBytesQuota = Int64(resolved.integer(.imageQuota, "bytes"))
+        settings.uploadingCountQuota = Int64(resolved.integer(.imageQuota, "uploading"))
+        settings.propertyQuota = resolved.integer(.imageQuota, "properties")
+        settings.tagQuota = resolved.integer(.imageQuota, "tags")
+        settings.memberQuota = resolved.integer(.imageQuota, "members")
         settings.sizeCapBytes = Int64(resolved.integer(.imageSizeCap))
         settings.uploadBufferBytes = resolved.integer(.imageUploadBuffer)
         settings.leaseSeconds = Int64(resolved.integer(.imageLease))
@@ -219,10 +244,7 @@ extension ServerSettings {
                 problems.append("image.schema_file: \(path): \(error)")
             }
         }
-        var choice = ImageChoice(stores: stores, settings: settings)
-        choice.listen = address(resolved, .imageListen)
-        choice.publicEndpoint = resolved.text(.imagePublicEndpoint)
-        return choice
+        return ImageChoice(stores: stores, settings: settings)
     }
 
     private static func stores(
@@ -250,20 +272,30 @@ extension ServerSettings {
 
     private func addressProblems(mayBeInsecure: Bool) -> [String] {
         var problems: [String] = []
-        let listeners =
-            [("listen", listen)]
-            + [("identity.listen", identityListen), ("image.listen", image?.listen)]
-            .compactMap { key, address in address.map { (key, $0) } }
-        for (index, (key, address)) in listeners.enumerated() where address.port != 0 {
-            if let other = listeners[..<index].first(where: { $0.1 == address }) {
-                problems.append("\(key) '\(address)': \(other.0) has the same address; each needs its own")
+        let own = ServiceType.allCases.compactMap { service in
+            listeners[service].map { (key: "listeners.\(service.rawValue)", address: $0, service: service) }
+        }
+        let all = [(key: "listen", address: listen)] + own.map { (key: $0.key, address: $0.address) }
+        for (index, (key, address)) in all.enumerated() where address.port != 0 {
+            if let other = all[..<index].first(where: { $0.address == address }) {
+                problems.append("\(key) '\(address)': \(other.key) has the same address; each needs its own")
             }
         }
-        guard case .embedded = identity, tls == nil, !mayBeInsecure else { return problems }
-        for (key, address) in listeners.filter({ $0.0 != "image.listen" }) where !address.isLoopback {
+        guard tls == nil, !mayBeInsecure else { return problems }
+        var clear: [(key: String, address: ListenAddress, what: String)] = []
+        let passwords = "Identity would take passwords in clear from the network"
+        if case .embedded = identity { clear.append(("listen", listen, passwords)) }
+        for (key, address, service) in own {
+            switch service {
+            case .identity: clear.append((key, address, passwords))
+            case .keyManager: clear.append((key, address, "secrets would cross the network in clear"))
+            case .image: break
+            }
+        }
+        for (key, address, what) in clear where !address.isLoopback {
             problems.append(
-                "\(key) '\(address)': Identity would take passwords in clear from the network; allowed: a loopback "
-                    + "address, or TLS (tls.certificate, tls.key), or allow_insecure_listen: true")
+                "\(key) '\(address)': \(what); allowed: a loopback address, or TLS (tls.certificate, tls.key), or "
+                    + "allow_insecure_listen: true")
         }
         return problems
     }

@@ -3,7 +3,7 @@ import Trust
 /// One thing an operator can decide. The table `Setting.all` is the only list of them: what is read,
 /// what `ambrotype config` prints, and the README's table all come from it.
 package struct Setting: Sendable {
-    package enum Kind: Sendable {
+    package indirect enum Kind: Sendable {
         case text
         /// A file or directory; a relative one is relative to where the program was started.
         case path
@@ -15,6 +15,9 @@ package struct Setting: Sendable {
         case flag
         case choice([String])
         case list
+        /// Fixed names, each with a value of its own; `of` is any kind but a list or a table. A mapping in the
+        /// file, `NAME=VALUE,NAME=VALUE` in the environment and on the command line.
+        case table(keys: [String], of: Kind)
     }
 
     /// As it stands in the file: groups and name, joined with dots.
@@ -23,33 +26,51 @@ package struct Setting: Sendable {
     /// Nil when there is none, or when it follows from other settings (then `defaultNote` says how).
     package let defaultValue: SettingValue?
     package let defaultNote: String?
+    /// Of a table, by name.
+    private let defaults: [String: SettingValue]
     /// One line for tables.
     package let summary: String
     /// Whether the value must never be shown.
     package let isSecret: Bool
 
     package init(
-        _ key: String, _ kind: Kind, default defaultValue: SettingValue? = nil, note: String? = nil,
-        isSecret: Bool = false, _ summary: String
+        _ key: String, _ kind: Kind, default defaultValue: SettingValue? = nil,
+        defaults: [String: SettingValue] = [:], note: String? = nil, isSecret: Bool = false, _ summary: String
     ) {
         self.key = key
         self.kind = kind
         self.defaultValue = defaultValue
+        self.defaults = defaults
         defaultNote = note
         self.isSecret = isSecret
         self.summary = summary
     }
 
-    /// `AMBROTYPE_` and the key in upper case, with underscores for dots.
-    package var environmentName: String {
-        Self.environmentPrefix + String(key.map { $0 == "." ? "_" : $0 }).uppercased()
+    /// What has one value: of a table a setting for each name, called by the table's key and the name.
+    package var entries: [Setting] {
+        guard case .table(let keys, let kind) = kind else { return [self] }
+        return keys.map { Setting("\(key).\($0)", kind, default: defaults[$0], isSecret: isSecret, summary) }
+    }
+
+    package var isTable: Bool { if case .table = kind { true } else { false } }
+
+    /// `AMBROTYPE_` and the key in upper case, with underscores for dots. Of an entry of a table it is no variable
+    /// that anybody sets.
+    package var environmentName: String { Self.environmentName(of: key) }
+
+    package static func environmentName(of key: String) -> String {
+        environmentPrefix + String(key.map { $0 == "." || $0 == "-" ? "_" : $0 }).uppercased()
     }
 
     package static let environmentPrefix = "AMBROTYPE_"
 
     /// What values there may be, in words.
+    package var allowed: String { kind.allowed }
+}
+
+extension Setting.Kind {
     package var allowed: String {
-        switch kind {
+        switch self {
         case .text: "any text"
         case .path: "a path"
         case .address: "HOST:PORT, such as 127.0.0.1:9292 or [::1]:9292"
@@ -60,6 +81,8 @@ package struct Setting: Sendable {
         case .flag: "true or false"
         case .choice(let values): values.joined(separator: ", ")
         case .list: "a list"
+        case .table(let keys, let kind):
+            "NAME=VALUE,NAME=VALUE with the names \(keys.joined(separator: ", ")); a value is \(kind.allowed)"
         }
     }
 }
@@ -89,7 +112,14 @@ extension Setting {
         "Address of the main listener, where every service answers.")
     package static let allowInsecureListen = Setting(
         "allow_insecure_listen", .flag, default: .flag(false),
-        "Let the embedded Identity listen beyond the loopback without TLS: passwords then cross the network in clear.")
+        "Let Identity and the key manager listen beyond the loopback without TLS: passwords and secrets then cross the "
+            + "network in clear.")
+    package static let listeners = Setting(
+        "listeners", .table(keys: ServiceType.allCases.map(\.rawValue), of: .address),
+        "An address of its own for a service, which stands at its root.")
+    package static let publicEndpoints = Setting(
+        "public_endpoints", .table(keys: ServiceType.allCases.map(\.rawValue), of: .url),
+        "A service's URL as clients reach it, without the version; for the catalogue and links.")
     package static let shutdownDeadline = Setting(
         "shutdown_deadline_seconds", .integer(0...3600), default: .integer(30),
         "How long running requests may take to end after a signal to stop.")
@@ -111,11 +141,6 @@ extension Setting {
     package static let identityMode = Setting(
         "identity.mode", .choice(["embedded", "keystone"]), default: .text("embedded"),
         "Who proves tokens: the Identity service in this program, or a Keystone.")
-    package static let identityListen = Setting(
-        "identity.listen", .address, "An address of its own for Identity, which stands at its root.")
-    package static let identityPublicEndpoint = Setting(
-        "identity.public_endpoint", .url,
-        "Identity's URL as clients reach it, without /v3; for the catalogue and links.")
     package static let identityRegion = Setting(
         "identity.region", .text, default: .text("RegionOne"), "The region of the catalogue's endpoints.")
     package static let identityTokenLifetime = Setting(
@@ -142,11 +167,6 @@ extension Setting {
 
     package static let imageEnabled = Setting(
         "image.enabled", .flag, default: .flag(true), "Serve the Image API.")
-    package static let imageListen = Setting(
-        "image.listen", .address, "An address of its own for the Image API, which stands at its root.")
-    package static let imagePublicEndpoint = Setting(
-        "image.public_endpoint", .url,
-        "The Image API's URL as clients reach it, without /v2; for the catalogue and links.")
     package static let imageStores = Setting(
         "image.stores", .list, note: "local:<data_dir>/stores/local",
         "Where image data lives: NAME:DIRECTORY, one or more; the first takes the uploads that name none.")
@@ -156,12 +176,14 @@ extension Setting {
     package static let imageHashAlgorithm = Setting(
         "image.hash_algorithm", .choice(DigestAlgorithm.allCases.map(\.rawValue)), default: .text("sha512"),
         "The digest kept as os_hash_value of new uploads.")
-    package static let imageQuotaCount = quota("count", -1, "Images a project may have")
-    package static let imageQuotaBytes = quota("bytes", -1, "Bytes of image data a project may have")
-    package static let imageQuotaUploading = quota("uploading", -1, "Uploads a project may have under way at once")
-    package static let imageQuotaProperties = quota("properties", 128, "Properties an image may have")
-    package static let imageQuotaTags = quota("tags", 128, "Tags an image may have")
-    package static let imageQuotaMembers = quota("members", 128, "Members an image may have")
+    package static let imageQuota = Setting(
+        "image.quota",
+        .table(keys: ["count", "bytes", "uploading", "properties", "tags", "members"], of: .integer(-1...Int.max)),
+        defaults: [
+            "count": .integer(-1), "bytes": .integer(-1), "uploading": .integer(-1), "properties": .integer(128),
+            "tags": .integer(128), "members": .integer(128),
+        ],
+        "Images, bytes and uploads at once a project may have; properties, tags and members an image; -1 is no limit.")
     package static let imageSizeCap = Setting(
         "image.size_cap_bytes", .integer(1...Int.max), default: .integer(1 << 40), "The largest image there may be.")
     package static let imageListLimitMax = Setting(
@@ -177,18 +199,36 @@ extension Setting {
         "image.lease_seconds", .integer(5...3600), default: .integer(30),
         "How long after its server's last sign of life an upload or a job is given up.")
 
-    private static func quota(_ name: String, _ value: Int, _ what: String) -> Setting {
-        Setting("image.quota." + name, .integer(-1...Int.max), default: .integer(value), what + "; -1 is no limit.")
-    }
+    package static let keysMode = Setting(
+        "keys.mode", .choice(["embedded", "barbican", "off"]), default: .text("embedded"),
+        "Who keeps keys: the key manager in this program, a Barbican, or nobody.")
+    package static let keysBarbicanURL = Setting(
+        "keys.barbican_url", .url,
+        "The Barbican, for keys.mode barbican; without it, its URL is taken from Keystone's catalogue.")
+    package static let keysRetention = Setting(
+        "keys.retention_seconds", .integer(0...31_622_400), default: .integer(604_800),
+        "How long a deleted key can be had back by the operator.")
+    package static let keysMasterKeyFile = Setting(
+        "keys.master_key_file", .path, note: "<data_dir>/master-keys",
+        "File with the keys that wrap all others; keep a copy of it apart from the database.")
 
     package static let all: [Setting] = [
-        dataDirectory, listen, allowInsecureListen, shutdownDeadline, idleTimeout, tlsCertificate, tlsKey, logLevel,
-        logFormat, metricsEnabled,
-        identityMode, identityListen, identityPublicEndpoint, identityRegion, identityTokenLifetime,
+        dataDirectory, listen, allowInsecureListen, listeners, publicEndpoints, shutdownDeadline, idleTimeout,
+        tlsCertificate, tlsKey, logLevel, logFormat, metricsEnabled,
+        identityMode, identityRegion, identityTokenLifetime,
         keystoneAuthURL, keystoneUsername, keystonePassword, keystonePasswordFile, keystoneProject,
         keystoneUserDomain, keystoneProjectDomain, keystoneCache,
-        imageEnabled, imageListen, imagePublicEndpoint, imageStores, imageRecycleBin, imageHashAlgorithm,
-        imageQuotaCount, imageQuotaBytes, imageQuotaUploading, imageQuotaProperties, imageQuotaTags,
-        imageQuotaMembers, imageSizeCap, imageListLimitMax, imageSchemaFile, imageUploadBuffer, imageLease,
+        imageEnabled, imageStores, imageRecycleBin, imageHashAlgorithm, imageQuota, imageSizeCap, imageListLimitMax,
+        imageSchemaFile, imageUploadBuffer, imageLease,
+        keysMode, keysBarbicanURL, keysRetention, keysMasterKeyFile,
+    ]
+
+    /// What settings were called in earlier versions, and what became of them. Old names are not obeyed: the
+    /// problem that names one says the new one.
+    package static let renamed = [
+        "identity.listen": "listeners.identity",
+        "identity.public_endpoint": "public_endpoints.identity",
+        "image.listen": "listeners.image",
+        "image.public_endpoint": "public_endpoints.image",
     ]
 }

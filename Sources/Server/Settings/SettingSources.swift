@@ -19,34 +19,35 @@ package struct SettingSources: Sendable {
     /// - Throws: `ConfigurationError` for what no setting is called, and for values of a wrong kind.
     package func resolve() throws -> ResolvedSettings {
         var problems: [String] = []
-        var layers = [commandLineLayer(), environmentLayer(&problems)]
+        var layers = [commandLineLayer(&problems), environmentLayer(&problems)]
         if let file { layers.append(try Self.fileLayer(file, &problems)) }
         var values: [String: ResolvedSettings.Entry] = [:]
         for setting in Setting.all {
-            var strongest: ResolvedSettings.Entry?
-            for layer in layers {
-                // A weaker source's value is read as well: a mistake must not hide until it counts.
-                do {
-                    let entry = try layer.value(of: setting)
-                    strongest = strongest ?? entry
-                } catch let problem as ValueProblem {
-                    problems.append(problem.description)
+            // Of a table, each name's value has its own strongest source.
+            for entry in setting.entries {
+                var strongest: ResolvedSettings.Entry?
+                for layer in layers {
+                    // A weaker source's value is read as well: a mistake must not hide until it counts.
+                    do {
+                        let found = try layer.value(of: entry, in: setting)
+                        strongest = strongest ?? found
+                    } catch let problem as ValueProblem {
+                        problems.append(problem.description)
+                    }
                 }
+                values[entry.key] = strongest ?? entry.defaultValue.map { .init(value: $0, origin: .default) }
             }
-            values[setting.key] = strongest ?? setting.defaultValue.map { .init(value: $0, origin: .default) }
         }
         guard problems.isEmpty else { throw ConfigurationError(problems) }
         return ResolvedSettings(values: values)
     }
 
-    private func commandLineLayer() -> SettingLayer {
+    private func commandLineLayer(_ problems: inout [String]) -> SettingLayer {
         // Values of the command line are text, like those of the environment.
-        let named = Dictionary(
-            uniqueKeysWithValues: Setting.all.compactMap { setting in
-                commandLine[setting.key].map { (setting.environmentName, $0) }
-            })
+        let given = Setting.all.compactMap { setting in commandLine[setting.key].map { (setting, $0) } }
+        let variables = Self.variables(given, from: { _ in .commandLine }, &problems)
         return SettingLayer(
-            snapshot: EnvironmentVariablesProvider(environmentVariables: named).snapshot(), prefix: ["ambrotype"],
+            snapshot: EnvironmentVariablesProvider(environmentVariables: variables).snapshot(), prefix: ["ambrotype"],
             origin: { _ in .commandLine })
     }
 
@@ -54,13 +55,63 @@ package struct SettingSources: Sendable {
         let names = Set(Setting.all.map(\.environmentName))
         for name in environment.keys.sorted()
         where name.hasPrefix(Setting.environmentPrefix) && !names.contains(name) {
-            problems.append(
-                "\(name): there is no such setting" + Self.suggestion(for: name, among: names.sorted()))
+            let hint = Self.tableVariable(for: name) ?? Self.suggestion(for: name, among: names.sorted())
+            problems.append("\(name): there is no such setting" + hint)
         }
-        let provider = EnvironmentVariablesProvider(
-            environmentVariables: environment.filter { names.contains($0.key) }, secretsSpecifier: .all)
+        let given = Setting.all.compactMap { setting in environment[setting.environmentName].map { (setting, $0) } }
+        let variables = Self.variables(given, from: { .environment($0.environmentName) }, &problems)
+        let provider = EnvironmentVariablesProvider(environmentVariables: variables, secretsSpecifier: .all)
         return SettingLayer(
             snapshot: provider.snapshot(), prefix: ["ambrotype"], origin: { .environment($0.environmentName) })
+    }
+
+    /// What a variable that stands for one name of a table, now or before it was renamed, must be instead.
+    private static func tableVariable(for variable: String) -> String? {
+        let renamed = Setting.renamed.first { Setting.environmentName(of: $0.key) == variable }?.value
+        for table in Setting.all where table.isTable {
+            for entry in table.entries where entry.key == renamed || entry.environmentName == variable {
+                let name = entry.key.dropFirst(table.key.count + 1)
+                return "; it is a part of another: \(table.environmentName)=\(name)=VALUE"
+            }
+        }
+        return nil
+    }
+
+    /// What was given as text, as the provider takes it: a table's `NAME=VALUE,NAME=VALUE` becomes a variable for
+    /// each name. Items are parted as those of lists are: at every comma, and without the spaces around them.
+    private static func variables(
+        _ given: [(Setting, String)], from origin: (Setting) -> SettingOrigin, _ problems: inout [String]
+    ) -> [String: String] {
+        var variables: [String: String] = [:]
+        for (setting, text) in given {
+            guard case .table = setting.kind else {
+                variables[setting.environmentName] = text
+                continue
+            }
+            let entries = Dictionary(uniqueKeysWithValues: setting.entries.map { ($0.key, $0) })
+            for item in text.split(separator: ",", omittingEmptySubsequences: false) {
+                var item = item.drop { $0.isWhitespace }
+                while item.last?.isWhitespace == true { item.removeLast() }
+                let parts = item.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+                guard parts.count == 2 else {
+                    let problem = ValueProblem(
+                        setting: setting, origin: origin(setting), given: String(item), what: "it is no NAME=VALUE")
+                    problems.append(problem.description)
+                    continue
+                }
+                let key = "\(setting.key).\(parts[0])"
+                guard let entry = entries[key] else {
+                    problems.append(
+                        "\(key) (\(origin(setting))): there is no such setting"
+                            + suggestion(for: key, among: entries.keys.sorted()))
+                    continue
+                }
+                if variables.updateValue(String(parts[1]), forKey: entry.environmentName) != nil {
+                    problems.append("\(key) (\(origin(setting))): it stands twice")
+                }
+            }
+        }
+        return variables
     }
 
     private static func fileLayer(_ path: String, _ problems: inout [String]) throws -> SettingLayer {
@@ -99,7 +150,8 @@ package struct SettingSources: Sendable {
     private static func isEmpty(_ node: Node) -> Bool { node.scalar?.string.isEmpty == true }
 
     private static func unknownNames(in root: Node, path: String) -> [String] {
-        let keys = Set(Setting.all.map(\.key))
+        let keys = Set(Setting.all.flatMap(\.entries).map(\.key))
+        let known = keys.union(Setting.all.map(\.key)).sorted()
         var problems: [String] = []
         func visit(_ node: Node, _ name: String) {
             if keys.contains(name) {
@@ -108,8 +160,9 @@ package struct SettingSources: Sendable {
             }
             let isGroup = name.isEmpty || keys.contains { $0.hasPrefix(name + ".") }
             guard isGroup else {
+                let hint = Setting.renamed[name].map { "; it is called \($0) now" }
                 problems.append(
-                    "\(name) (\(path)): there is no such setting" + suggestion(for: name, among: keys.sorted()))
+                    "\(name) (\(path)): there is no such setting" + (hint ?? suggestion(for: name, among: known)))
                 return
             }
             if let mapping = node.mapping {
@@ -138,11 +191,14 @@ private struct SettingLayer {
     let prefix: [String]
     let origin: (Setting) -> SettingOrigin
 
-    /// Nil when the source does not have the setting.
+    /// Nil when the source does not have the value.
+    /// - Parameters:
+    ///   - setting: an entry of `whole`.
+    ///   - whole: the setting as the source has it.
     /// - Throws: `ValueProblem`.
-    func value(of setting: Setting) throws -> ResolvedSettings.Entry? {
+    func value(of setting: Setting, in whole: Setting) throws -> ResolvedSettings.Entry? {
         let key = AbsoluteConfigKey(prefix + setting.key.split(separator: ".").map(String.init))
-        let origin = origin(setting)
+        let origin = origin(whole)
         let result: LookupResult
         do {
             result = try snapshot.value(forKey: key, type: setting.kind.configType)
@@ -184,6 +240,7 @@ extension Setting.Kind {
         case .integer: .int
         case .flag: .bool
         case .list: .stringArray
+        case .table: preconditionFailure("a table is read by its entries")
         }
     }
 }
