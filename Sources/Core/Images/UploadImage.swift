@@ -38,7 +38,9 @@ extension Images {
             try await stream(body, claim, into: blobStore)
         } catch {
             switch await giveUp(lease, caller: caller) {
-            case .undone, .leftToReconciler: throw ServiceError(storage: error) ?? error
+            case .undone, .leftToReconciler:
+                // Why the lease went could not be found out: that the image is deleted is not for sure.
+                throw error is LeaseTaken ? Self.leaseLost(id) : ServiceError(storage: error) ?? error
             // Without the lease the store's complaint is an echo: the bytes were taken away.
             case .imageDeleted: throw Self.vanished(id)
             case .leaseLost: throw Self.leaseLost(id)
@@ -138,7 +140,7 @@ extension Images {
             let isOurs = try await database.write {
                 try BlobLedger.renew(lease, reservedBytes: nil, until: until, in: $0)
             }
-            guard isOurs else { throw Self.vanished(lease.image) }
+            guard isOurs else { throw LeaseTaken() }
         }
     }
 
@@ -157,7 +159,7 @@ extension Images {
         let algorithm = settings.hashAlgorithm.rawValue
         try await database.write { db in
             guard try BlobLedger.makeLive(lease, sizeBytes: bytes.sizeBytes, in: db) else {
-                throw Self.vanished(lease.image)
+                throw LeaseTaken()
             }
             let changed = try db.execute(
                 """
@@ -166,9 +168,12 @@ extension Images {
                 WHERE id = $7 AND status = 'saving'
                 """,
                 bytes.sizeBytes, virtualSize, bytes.checksum, algorithm, bytes.hashValue, now, lease.image)
-            guard changed == 1 else { throw Self.vanished(lease.image) }
+            guard changed == 1 else { throw LeaseTaken() }
         }
     }
+
+    /// Somebody took the upload's lease; `giveUp` finds out why.
+    private struct LeaseTaken: Error {}
 
     private enum WayBack: Sendable { case undone, leaseLost, imageDeleted, committed, leftToReconciler }
 
@@ -247,7 +252,7 @@ extension Images {
                     settings,
                     in: db)
                 guard try BlobLedger.renew(lease, reservedBytes: wanted, until: until, in: db) else {
-                    throw Images.vanished(lease.image)
+                    throw LeaseTaken()
                 }
                 return wanted
             }
