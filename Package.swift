@@ -54,14 +54,14 @@ let package = Package(
         .package(url: "https://github.com/vapor/jwt-kit", from: "5.7.0"),
     ],
     targets: [
-        // Debian's libcrypto: digests, scrypt, random. Seen by Trust alone.
+        // Debian's libcrypto: digests, scrypt, sealing, key pairs, random. Seen by Trust alone.
         .systemLibrary(name: "COpenSSL", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
         // crypt_r, for bcrypt hashes that come from a Keystone. Seen by Trust alone.
         .systemLibrary(name: "CCrypt", providers: [.apt(["libcrypt-dev"])]),
-        // GNU-only system calls that the Glibc overlay hides. Seen by Blobs alone.
+        // System calls that Swift cannot see through Glibc. Seen by Blobs and Trust alone.
         .target(name: "CLinuxIO"),
 
-        .target(name: "Trust", dependencies: ["CCrypt", "COpenSSL", jwtKit], swiftSettings: ours),
+        .target(name: "Trust", dependencies: ["CCrypt", "CLinuxIO", "COpenSSL", jwtKit], swiftSettings: ours),
         .target(name: "Persistence", dependencies: [grdb, logging, metrics, nioPosix], swiftSettings: ours),
         .target(name: "Core", dependencies: ["Trust", "Persistence", logging, metrics, nioCore], swiftSettings: ours),
         .target(

@@ -53,12 +53,20 @@ package struct TokenKeys: Sendable {
     /// file signs from the next start.
     /// - Throws: `Failure`.
     package static func loadOrCreate(path: String) async throws -> TokenKeys {
-        if access(path, F_OK) != 0 { try create(path: path) }
-        var status = stat()
-        guard stat(path, &status) == 0, let pem = try? String(contentsOfFile: path, encoding: .utf8) else {
-            throw Failure.unreadable(path: path, reason: String(cString: strerror(errno)))
+        let file: SecretBytes
+        do {
+            // Of two servers that start at once both use the key that was first.
+            if access(path, F_OK) != 0 {
+                let pem = ES256PrivateKey().pemRepresentation + "\n"
+                try PrivateFile.create(path, holding: SecretBytes(copying: Array(pem.utf8)))
+            }
+            file = try PrivateFile.read(path)
+        } catch .tooOpen {
+            throw Failure.tooOpen(path: path)
+        } catch {
+            throw Failure.unreadable(path: path, reason: error.description)
         }
-        guard status.st_mode & 0o077 == 0 else { throw Failure.tooOpen(path: path) }
+        let pem = file.withUnsafeBytes { String(decoding: $0, as: UTF8.self) }
         do {
             return try await TokenKeys(pem: pem)
         } catch {
@@ -116,28 +124,5 @@ package struct TokenKeys: Sendable {
             }
         }
         return blocks
-    }
-
-    /// Written whole beside the name and then linked to it, so that a crash leaves no half a key
-    /// and of two servers that start at once both use the key that was first.
-    private static func create(path: String) throws {
-        func failure(_ step: String) -> Failure {
-            .unreadable(path: path, reason: "\(step): \(String(cString: strerror(errno)))")
-        }
-        let draft = "\(path).\(getpid()).new"
-        unlink(draft)
-        let file = open(draft, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
-        guard file >= 0 else { throw failure("create") }
-        defer { unlink(draft) }
-        let text = Array((ES256PrivateKey().pemRepresentation + "\n").utf8)
-        let isWritten = write(file, text, text.count) == text.count && fsync(file) == 0
-        guard close(file) == 0, isWritten else { throw failure("write") }
-        guard link(draft, path) == 0 || errno == EEXIST else { throw failure("link") }
-        let slash = path.lastIndex(of: "/")
-        let directory = open(
-            slash.map { $0 == path.startIndex ? "/" : String(path[..<$0]) } ?? ".", O_RDONLY | O_CLOEXEC)
-        guard directory >= 0 else { throw failure("open directory") }
-        defer { close(directory) }
-        guard fsync(directory) == 0 else { throw failure("sync directory") }
     }
 }
