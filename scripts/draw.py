@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Draws the pictures of docs/: the life of a blob and the way of an upload.
+"""Draws the pictures of docs/: the life of a blob, the way of an upload, what becomes of a key.
 
-    scripts/draw.py        writes docs/blob-life.svg and docs/upload.svg
+    scripts/draw.py        writes docs/blob-life.svg, docs/upload.svg and docs/key-life.svg
 """
 import html
 from pathlib import Path
@@ -85,6 +85,35 @@ def upload():
     d.save("upload.svg")
 
 
+def key_life():
+    d = Drawing(900, 330, "What becomes of a key")
+    d.text(450, 24, "the edge between an image and its key", size=12)
+    d.box(30, 45, 130, 70, ["held", "nobody can", "delete the key"], GREEN)
+    d.box(290, 45, 130, 70, ["releasing", "image deleted,", "bytes still there"])
+    d.box(550, 25, 140, 60, ["destroying", "nobody can name it"], RED)
+    d.box(550, 110, 140, 50, ["leaving", "the key stays"])
+    d.box(790, 60, 90, 60, ["no edge"], PAPER)
+    d.arrow("M160 80 H290", "image deleted", (225, 72))
+    d.arrow("M420 70 C470 70 490 55 550 55", "last one out,", (478, 40))
+    d.text(478, 55, "on_image_deletion", size=11)
+    d.arrow("M420 95 C470 95 490 135 550 135", "others need it,", (478, 140))
+    d.text(478, 155, "or another policy", size=11)
+    d.arrow("M690 55 C740 55 760 75 790 80")
+    d.arrow("M690 135 C740 135 760 110 790 102")
+    d.text(355, 135, "waits for its last byte", size=12)
+    d.text(355, 150, "to be erased", size=12)
+    d.text(450, 205, "the key itself", size=12)
+    d.box(30, 230, 130, 60, ["there", "for its project"], GREEN)
+    d.box(390, 230, 160, 60, ["deleted", "wrapped as it was, 404"], RED)
+    d.box(760, 230, 120, 60, ["erased", "no wrapping left"], PAPER)
+    d.arrow("M160 248 H390", "deleted, expired, with its last image", (275, 241))
+    d.arrow("M390 275 H160", "ambrotype keys undelete", (275, 292))
+    d.arrow("M550 260 H760", "time is over and no edge", (655, 252))
+    d.arrow("M620 85 C620 160 560 170 500 230")
+    d.save("key-life.svg")
+
+
 if __name__ == "__main__":
     blob_life()
     upload()
+    key_life()

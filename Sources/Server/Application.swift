@@ -37,6 +37,8 @@ package final class Application: Sendable {
     private let tls: TLSConfiguration?
     private let tokenKeys: TokenKeys?
     private let keystone: KeystoneAuthenticator?
+    /// The key manager in this program; nil when keys are somebody else's business.
+    private let secrets: Secrets?
     private let images: Images?
 
     private var logger: Logger { process.logger }
@@ -62,7 +64,15 @@ package final class Application: Sendable {
             tokenKeys = nil
             keystone = try await Self.reachKeystone(choice, process)
         }
-        images = try await settings.image.asyncMap { try await Self.openImages($0, database, process) }
+        var keys: (any KeyManager)?
+        if case .embedded(let choice) = settings.keys {
+            let secrets = try await OpenKeys.embedded(choice, database, process.surroundings)
+            self.secrets = secrets
+            keys = EmbeddedKeyManager(secrets)
+        } else {
+            secrets = nil
+        }
+        images = try await settings.image.asyncMap { [keys] in try await Self.openImages($0, keys, database, process) }
     }
 
     private static func openDatabase(
@@ -118,7 +128,8 @@ package final class Application: Sendable {
     }
 
     private static func openImages(
-        _ choice: ServerSettings.ImageChoice, _ database: SQLiteDatabase, _ process: Process
+        _ choice: ServerSettings.ImageChoice, _ keys: (any KeyManager)?, _ database: SQLiteDatabase,
+        _ process: Process
     ) async throws -> Images {
         let used = try await StartProblem.wrapping("database") {
             try await database.read { db in
@@ -134,7 +145,7 @@ package final class Application: Sendable {
         }
         let images = Images(
             database: database, stores: StoreSet(stores, default: choice.settings.defaultStore),
-            surroundings: process.surroundings, settings: choice.settings,
+            surroundings: process.surroundings, settings: choice.settings, keys: keys,
             instance: InstanceID(process.surroundings.uuid()), logger: process.logger)
         try await StartProblem.wrapping("interrupted uploads") { try await images.recover(logger: process.logger) }
         return images
@@ -156,6 +167,7 @@ extension Application {
         // In reverse order they are told to stop: the reconciler works until the last request is done.
         var parts: [any ServiceLifecycle.Service] = []
         if let images { parts.append(Reconciler(images: images, logger: logger)) }
+        if let secrets { parts.append(KeyHousekeeping(secrets: secrets, clock: surroundings.clock, logger: logger)) }
         if let keystone { parts.append(KeystoneConnections(keystone: keystone)) }
         parts.append(listeners)
         var configuration = ServiceGroupConfiguration(services: parts, logger: logger)
@@ -171,6 +183,9 @@ extension Application {
             services.add(.identity) { try await self.openIdentity(choice, tokenKeys, $0) }
         }
         if let images { services.add(.image) { ImageAPI(images: images, authenticator: $0.authenticator) } }
+        if let secrets {
+            services.add(.keyManager) { KeyManagerAPI(secrets: secrets, authenticator: $0.authenticator) }
+        }
         return services
     }
 

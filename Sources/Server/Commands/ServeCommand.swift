@@ -8,6 +8,7 @@ import Metrics
 import NIOCore
 import NIOPosix
 import ServiceLifecycle
+import Trust
 import UnixSignals
 
 struct ServeCommand: AsyncParsableCommand {
@@ -37,6 +38,8 @@ struct ServeCommand: AsyncParsableCommand {
         // Writing to a connection that went away is an error to handle, not a signal to die of.
         signal(SIGPIPE, SIG_IGN)
         DescriptorLimit.raise()
+        // Keys are in this process's memory.
+        CoreDumps.forbid()
         try await Failure.reported {
             let settings = try ServerSettings(try options.resolve(listen: listen))
             let signals = await UnixSignalsSequence(trapping: [.sigterm, .sigint])
