@@ -1,3 +1,5 @@
+import Trust
+
 /// Reads JSON (RFC 8259) in one pass over the bytes: time and memory are linear in the input, whatever
 /// is in it. Foundation's decoder tries one type after the other and throws an error for each that does
 /// not fit, which made seconds of work of a hostile megabyte.
@@ -6,9 +8,17 @@ struct JSONParser {
     static let maxDepth = 32
 
     private let bytes: UnsafeBufferPointer<UInt8>
+    private let secretMember: String?
     private var position = 0
+    /// The last string that `secretMember` had.
+    private(set) var secret: SecretBytes?
 
-    init(_ bytes: UnsafeBufferPointer<UInt8>) { self.bytes = bytes }
+    /// - Parameter secretMember: a member of the document's object that no string may be made of: a string
+    ///   there goes to `secret`, and an empty one stands in its place.
+    init(_ bytes: UnsafeBufferPointer<UInt8>, secretMember: String? = nil) {
+        self.bytes = bytes
+        self.secretMember = secretMember
+    }
 
     /// - Throws: `JSONValue.Malformed`.
     mutating func document() throws -> JSONValue {
@@ -69,7 +79,11 @@ struct JSONParser {
             let name = try string()
             skipSpace()
             guard take(":") else { throw malformed("a ':' is missing") }
-            members[name] = try value(depth: depth + 1)
+            if depth == 0, name == secretMember {
+                members[name] = try secretOrValue()
+            } else {
+                members[name] = try value(depth: depth + 1)
+            }
             skipSpace()
             if take("}") { return .object(members) }
             guard take(",") else { throw malformed("a ',' or '}' is missing") }
@@ -122,19 +136,36 @@ struct JSONParser {
     }
 
     private mutating func string() throws -> String {
+        var text: [UInt8] = []
+        try string(into: &text)
+        guard let text = String(validating: text, as: UTF8.self) else { throw malformed("a string is not UTF-8") }
+        return text
+    }
+
+    private mutating func secretOrValue() throws -> JSONValue {
+        skipSpace()
+        guard next == UInt8(ascii: "\"") else { return try value(depth: 1) }
+        var text: [UInt8] = []
+        // Room for all there can be: growing would leave copies behind.
+        text.reserveCapacity(bytes.count - position)
+        defer { WipedMemory.wipe(&text) }
+        try string(into: &text)
+        let secret = text.withUnsafeBytes { SecretBytes(copying: $0) }
+        guard secret.isUTF8 else { throw malformed("a string is not UTF-8") }
+        self.secret = secret
+        return .string("")
+    }
+
+    /// Appends the bytes that a string stands for.
+    private mutating func string(into escaped: inout [UInt8]) throws {
         position += 1
-        let start = position
-        var escaped: [UInt8] = []
-        var runStart = start
+        var runStart = position
         while let byte = next {
             switch byte {
             case UInt8(ascii: "\""):
                 escaped.append(contentsOf: bytes[runStart..<position])
                 position += 1
-                guard let text = String(validating: escaped, as: UTF8.self) else {
-                    throw malformed("a string is not UTF-8")
-                }
-                return text
+                return
             case UInt8(ascii: "\\"):
                 escaped.append(contentsOf: bytes[runStart..<position])
                 position += 1

@@ -8,6 +8,8 @@ package enum SecretAction: String, Sendable, CaseIterable {
     case decrypt = "secret:decrypt"
     case change = "secret:put"
     case delete = "secret:delete"
+    case readUserMetadata = "secret_meta:get"
+    case changeUserMetadata = "secret_meta:put"
     case readACL = "secret_acls:get"
     case changeACL = "secret_acls:put_patch"
     case deleteACL = "secret_acls:delete"
@@ -57,8 +59,9 @@ package enum SecretPolicy {
         case .readMetadata: return caller.isAdmin || isUsingMember || isListed
         case .decrypt: return isProjectAdmin || isUsingMember || isListed
         case .delete: return caller.isAdmin || isUsingMember
-        case .change, .readACL, .changeACL, .deleteACL: return isProjectAdmin || isUsingMember
-        case .readConsumers, .addConsumer, .removeConsumer: return isProjectAdmin || isUsingMember || isListed
+        case .change, .changeUserMetadata, .readACL, .changeACL, .deleteACL: return isProjectAdmin || isUsingMember
+        case .readUserMetadata, .readConsumers, .addConsumer, .removeConsumer:
+            return isProjectAdmin || isUsingMember || isListed
         }
     }
 
@@ -83,9 +86,30 @@ package enum SecretPolicy {
 }
 
 extension ServiceError {
-    /// Nova knows a refusal by the word "Forbidden" in the text (digest, section 2).
     static func secretForbidden(_ action: SecretAction) -> ServiceError {
-        .forbidden("Forbidden: \(action.rawValue) is not allowed for this user and project.")
+        .forbidden("\(action.attempt) attempt not allowed - please review your user/project privileges")
+    }
+}
+
+extension SecretAction {
+    /// What it is called in refusals, as Barbican's clients know them.
+    var attempt: String {
+        switch self {
+        case .create: "Secret creation"
+        case .list: "Secret(s) retrieval"
+        case .readMetadata: "Secret retrieval"
+        case .decrypt: "Secret payload retrieval"
+        case .change: "Secret update"
+        case .delete: "Secret deletion"
+        case .readUserMetadata: "Secret metadata retrieval"
+        case .changeUserMetadata: "Secret metadata creation"
+        case .readACL: "SecretACL(s) retrieval"
+        case .changeACL: "SecretACL(s) Update"
+        case .deleteACL: "SecretACL(s) deletion"
+        case .readConsumers: "SecretConsumers(s) retrieval"
+        case .addConsumer: "SecretConsumer creation"
+        case .removeConsumer: "SecretConsumer deletion"
+        }
     }
 }
 

@@ -47,5 +47,5 @@ package struct Secrets: Sendable {
 }
 
 extension ServiceError {
-    static var noSecret: ServiceError { .notFound("Not Found. Sorry but your secret is in another castle.") }
+    static var noSecret: ServiceError { .notFound("Secret not found.") }
 }
