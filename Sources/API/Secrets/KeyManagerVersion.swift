@@ -20,26 +20,26 @@ package struct KeyManagerVersion: Sendable, Equatable, Comparable {
     /// What the request asks for: 1.0 without a header, the newest for `latest`.
     /// - Throws: `ServiceError`: `.badRequest` (malformed), `.notAcceptable` (none of ours).
     package init(_ headers: HTTPFields) throws {
-        // One header may name several services: "compute 2.1, key-manager 1.1".
+        // One header may name several services: "compute 2.1, key-manager 1.1". The last word counts.
         let asked = headers[values: .openstackAPIVersion].joined(separator: ",").split(separator: ",")
-            .map { $0.split(separator: " ").map(String.init) }
-            .first { $0.first == Self.service }
-        guard let asked else {
+            .map { $0.split { $0 == " " || $0 == "\t" } }
+            .last { $0.first?.lowercased() == Self.service }
+        guard let asked, asked.count > 1 else {
             self = .v1_0
             return
         }
-        guard asked.count == 2 else { throw Self.malformed(asked.dropFirst().joined(separator: " ")) }
-        if asked[1] == "latest" {
+        if asked.count == 2, asked[1] == "latest" {
             self = .latest
             return
         }
-        let parts = asked[1].split(separator: ".", omittingEmptySubsequences: false)
-        guard parts.count == 2, let major = Int(parts[0]), let minor = Int(parts[1]), major >= 0, minor >= 0 else {
-            throw Self.malformed(asked[1])
+        let text = String(asked.dropFirst().joined(separator: " ").prefix(32))
+        let parts = text.split(separator: ".", omittingEmptySubsequences: false)
+        guard parts.count == 2, let major = Int(parts[0]), let minor = Int(parts[1]) else {
+            throw Self.malformed(text)
         }
-        guard major == 1, minor <= Self.latest.minor else {
+        guard major == 1, (0...Self.latest.minor).contains(minor) else {
             throw ServiceError.notAcceptable(
-                "Version \(asked[1]) is not supported by the API. Minimum is 1.0 and maximum is \(Self.latest.text).")
+                "Version \(text) is not supported by the API. Minimum is 1.0 and maximum is \(Self.latest.text).")
         }
         self.init(minor: minor)
     }
