@@ -13,6 +13,12 @@ package struct KeyManagerAPI: APIService {
         var routes = RouteTable()
         KeyManagerDiscovery.add(to: &routes)
         SecretRoutes(secrets: secrets).add(to: &routes)
+        SecretACLRoutes(secrets: secrets).add(to: &routes)
+        SecretConsumerRoutes(secrets: secrets).add(to: &routes)
+        ContainerRoutes(secrets: secrets).add(to: &routes)
+        OrderRoutes(secrets: secrets).add(to: &routes)
+        KeyQuotaRoutes(secrets: secrets).add(to: &routes)
+        SecretStoreRoutes.add(to: &routes)
         self.routes = routes
     }
 

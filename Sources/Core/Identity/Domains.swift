@@ -97,7 +97,10 @@ extension IdentityService {
             let projects = try db.query("SELECT id FROM identity_projects WHERE domain_id = $1", id) {
                 try $0.get(0, as: ProjectID.self)
             }
-            for project in projects { try db.releaseProject(project) }
+            for project in projects {
+                try db.releaseProject(project)
+                try onProjectDeletion?(project, db)
+            }
             // Children refer to parents of the same domain: let go of them first.
             try db.execute("UPDATE identity_projects SET parent_id = NULL WHERE domain_id = $1", id)
             try db.execute("DELETE FROM identity_projects WHERE domain_id = $1", id)

@@ -9,20 +9,27 @@ package struct IdentityService: Sendable {
     let database: any SQLDatabase
     let surroundings: Surroundings
     let keys: TokenKeys
-    let hashing: HashingGate
+    let hashing: WorkGate
     let tokenCache: TokenCache
     let loginDelays: LoginDelays
+    let onProjectDeletion: ProjectDeletionStep?
+
+    /// What another service does in the transaction that deletes a project.
+    package typealias ProjectDeletionStep = @Sendable (ProjectID, any SQLConnection) throws -> Void
 
     /// - Parameter database: with `IdentityMigrations` applied.
     package init(
-        database: any SQLDatabase, surroundings: Surroundings, settings: IdentitySettings, keys: TokenKeys
+        database: any SQLDatabase, surroundings: Surroundings, settings: IdentitySettings, keys: TokenKeys,
+        onProjectDeletion: ProjectDeletionStep? = nil
     ) {
+        self.onProjectDeletion = onProjectDeletion
         self.settings = settings
         self.database = database
         self.surroundings = surroundings
         self.keys = keys
-        hashing = HashingGate(
-            work: surroundings.work, concurrency: settings.hashingConcurrency, queueLimit: settings.hashingQueueLimit)
+        hashing = WorkGate(
+            work: surroundings.work, concurrency: settings.hashingConcurrency, queueLimit: settings.hashingQueueLimit,
+            refusal: "Too many logins are waiting; try again.")
         tokenCache = TokenCache(limit: settings.tokenCacheLimit, lifetimeSeconds: settings.tokenCacheSeconds)
         loginDelays = LoginDelays(windowSeconds: settings.lockoutSeconds)
     }

@@ -163,7 +163,7 @@ extension IdentityService {
     }
 
     /// Deletes a project that has no projects under it, with the grants, limits and application
-    /// credentials that name it.
+    /// credentials that name it, and what other services keep of it.
     package func deleteProject(_ id: ProjectID, as caller: Caller) async throws {
         try caller.requireAdmin("delete_project")
         try await change { db in
@@ -175,6 +175,7 @@ extension IdentityService {
                         + "if you want to delete a whole subtree.")
             }
             try db.releaseProject(id)
+            try onProjectDeletion?(id, db)
             try db.execute("DELETE FROM identity_projects WHERE id = $1", id)
         }
     }

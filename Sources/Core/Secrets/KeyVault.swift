@@ -75,8 +75,8 @@ package struct KeyVault: Sendable {
 
     func nonce() -> [UInt8] { randomness.bytes(Self.nonceBytes) }
 
-    func secretBytes() -> SecretBytes {
-        var drawn = randomness.bytes(Sealing.keyBytes)
+    func secretBytes(_ count: Int = Sealing.keyBytes) -> SecretBytes {
+        var drawn = randomness.bytes(count)
         defer { for index in drawn.indices { drawn[index] = 0 } }
         return SecretBytes(copying: drawn)
     }

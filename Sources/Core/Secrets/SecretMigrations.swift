@@ -185,6 +185,7 @@ package enum SecretMigrations {
             PRIMARY KEY (container_id, name, url)
         )
         """,
+        "CREATE INDEX secret_container_consumers_project ON secret_container_consumers (project)",
     ]
 
     private static let orders = [

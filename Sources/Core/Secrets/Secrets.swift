@@ -7,6 +7,9 @@ package struct SecretSettings: Sendable {
     package var retentionSeconds: Int64 = 604_800
     /// The largest payload, in bytes (Key Manager digest, section 2).
     package var payloadLimitBytes = 20_000
+    /// How many key pairs are made at once, and how many orders may wait for that.
+    package var pairConcurrency = 2
+    package var pairQueueLimit = 32
 
     package init() {}
 }
@@ -18,6 +21,8 @@ package struct Secrets: Sendable {
     package let settings: SecretSettings
     let vault: KeyVault
     package let quarantine: Quarantine
+    /// A pair takes seconds of a core.
+    let pairGate: WorkGate
 
     package init(
         database: any SQLDatabase, surroundings: Surroundings, settings: SecretSettings, ring: KeyRing
@@ -27,6 +32,9 @@ package struct Secrets: Sendable {
         self.settings = settings
         vault = KeyVault(ring: ring, randomness: surroundings.randomness)
         quarantine = Quarantine(database: database, clock: surroundings.clock, settings: settings)
+        pairGate = WorkGate(
+            work: surroundings.work, concurrency: settings.pairConcurrency, queueLimit: settings.pairQueueLimit,
+            refusal: "Too many key pairs are being made; try again.")
     }
 
     var now: Timestamp { surroundings.clock.now }

@@ -1,8 +1,9 @@
 import Synchronization
 
-/// Lets few password hashes run at once: each takes 64 MiB, and a flood of logins must not take all
-/// memory. Others wait in order; past the bound they are told to come back.
-final class HashingGate: Sendable {
+/// Lets few pieces of expensive work run at once: a password's hash takes 64 MiB, a key pair seconds of a
+/// core, and a flood of either must not take all there is. Others wait in order; past the bound they are told
+/// to come back.
+final class WorkGate: Sendable {
     private struct State {
         var running = 0
         var waiting: [CheckedContinuation<Void, Never>] = []
@@ -11,13 +12,16 @@ final class HashingGate: Sendable {
     private let work: any WorkPool
     private let concurrency: Int
     private let queueLimit: Int
+    private let refusal: String
     private let state = Mutex(State())
 
-    init(work: any WorkPool, concurrency: Int, queueLimit: Int) {
+    /// - Parameter refusal: what is said past the bound.
+    init(work: any WorkPool, concurrency: Int, queueLimit: Int, refusal: String) {
         precondition(concurrency > 0)
         self.work = work
         self.concurrency = concurrency
         self.queueLimit = queueLimit
+        self.refusal = refusal
     }
 
     /// Runs `body` on the pool of threads that may block.
@@ -26,7 +30,7 @@ final class HashingGate: Sendable {
         try await whileHeld { try await $0.run(body) }
     }
 
-    /// Holds one of the places while `body` runs; hashes inside it go to the pool it is given.
+    /// Holds one of the places while `body` runs; work inside it goes to the pool it is given.
     /// - Throws: `ServiceError.unavailable` when too many wait; what `body` throws.
     func whileHeld<T: Sendable>(_ body: (any WorkPool) async throws -> T) async throws -> T {
         try await enter()
@@ -36,7 +40,7 @@ final class HashingGate: Sendable {
 
     private func enter() async throws {
         let isFull = state.withLock { $0.running >= concurrency && $0.waiting.count >= queueLimit }
-        guard !isFull else { throw ServiceError.unavailable("Too many logins are waiting; try again.") }
+        guard !isFull else { throw ServiceError.unavailable(refusal) }
         await withCheckedContinuation { continuation in
             let mayEnter = state.withLock { state in
                 if state.running < concurrency {
