@@ -45,17 +45,17 @@ extension SecretPolicy {
 
     /// For actions that concern no container yet.
     /// - Throws: `ServiceError.forbidden`.
-    package static func require(_ action: ContainerAction, _ caller: Caller) throws -> ProjectID {
-        try requireMember(caller, action.rawValue)
+    package static func requireMember(_ action: ContainerAction, _ caller: Caller) throws -> ProjectID {
+        try requireMember(caller, for: action.rawValue)
     }
 
     /// Orders have no access lists: every member of the project may do everything.
     /// - Throws: `ServiceError.forbidden`.
-    package static func require(_ action: OrderAction, _ caller: Caller) throws -> ProjectID {
-        try requireMember(caller, action.rawValue)
+    package static func requireMember(_ action: OrderAction, _ caller: Caller) throws -> ProjectID {
+        try requireMember(caller, for: action.rawValue)
     }
 
-    private static func requireMember(_ caller: Caller, _ what: String) throws -> ProjectID {
+    private static func requireMember(_ caller: Caller, for what: String) throws -> ProjectID {
         guard let project = caller.projectID, caller.has("member") || caller.isAdmin else {
             throw ServiceError.keyRequestForbidden(what)
         }

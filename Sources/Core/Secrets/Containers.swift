@@ -1,3 +1,4 @@
+import Logging
 import Persistence
 
 /// Which containers a list is to have.
@@ -31,7 +32,7 @@ extension Secrets {
     /// `POST /v1/containers`.
     /// - Throws: `ServiceError`: `.forbidden` (policy, quota), `.notFound` (no such secret in the project).
     package func createContainer(_ draft: ContainerDraft, as caller: Caller) async throws -> ContainerID {
-        let project = try SecretPolicy.require(ContainerAction.create, caller)
+        let project = try SecretPolicy.requireMember(ContainerAction.create, caller)
         let now = now
         let id = ContainerID(surroundings.uuid())
         try await database.write { db in
@@ -73,7 +74,7 @@ extension Secrets {
     package func containers(
         _ filter: ContainerFilter, _ page: KeyPageRequest, as caller: Caller
     ) async throws -> KeyPage<KeyContainer> {
-        let project = try SecretPolicy.require(ContainerAction.list, caller)
+        let project = try SecretPolicy.requireMember(ContainerAction.list, caller)
         let now = now
         var from = "secret_containers c WHERE c.project = $1"
         var arguments: [any SQLBindable] = [project]

@@ -8,12 +8,22 @@ package struct KeyContainer: Sendable, Equatable {
         /// What the secret is in the container; nil for one without a name.
         package let name: String?
         package let secret: SecretID
+
+        package init(name: String?, secret: SecretID) {
+            self.name = name
+            self.secret = secret
+        }
     }
 
     /// Who uses the container. It is shown, and keeps nothing.
     package struct Consumer: Sendable, Equatable {
         package let name: String
         package let url: String
+
+        package init(name: String, url: String) {
+            self.name = name
+            self.url = url
+        }
     }
 
     package let id: ContainerID

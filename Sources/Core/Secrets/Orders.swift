@@ -1,3 +1,4 @@
+import Logging
 import Persistence
 
 extension Secrets {
@@ -12,7 +13,7 @@ extension Secrets {
             try KeyOrder(row: $0)
         }
         guard let found, found.project == caller.projectID else { throw Self.noOrder }
-        _ = try SecretPolicy.require(action, caller)
+        _ = try SecretPolicy.requireMember(action, caller)
         return found
     }
 
@@ -25,7 +26,7 @@ extension Secrets {
     /// `GET /v1/orders`, the oldest first.
     /// - Throws: `ServiceError.forbidden`.
     package func orders(_ page: KeyPageRequest, as caller: Caller) async throws -> KeyPage<KeyOrder> {
-        let project = try SecretPolicy.require(OrderAction.list, caller)
+        let project = try SecretPolicy.requireMember(OrderAction.list, caller)
         return try await database.read { db in
             try db.page(
                 page, select: KeyOrder.columns, from: "secret_orders WHERE project = $1",

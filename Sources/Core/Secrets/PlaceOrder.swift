@@ -8,7 +8,7 @@ extension Secrets {
     /// - Throws: `ServiceError`: `.forbidden` (policy, a quota), `.badRequest` (it would have expired already),
     ///   `.unavailable` (too many keys are being made).
     package func place(_ draft: OrderDraft, as caller: Caller) async throws -> OrderID {
-        let project = try SecretPolicy.require(OrderAction.create, caller)
+        let project = try SecretPolicy.requireMember(OrderAction.create, caller)
         let now = now
         if let expiresAt = draft.meta.expiresAt, expiresAt <= now {
             throw OrderDraft.secretFields.mismatch("expiration", "'expiration' is before current time")

@@ -1,3 +1,4 @@
+import Logging
 import Persistence
 
 /// What was set for one project: nil where the standard holds.

@@ -1,3 +1,4 @@
+import Logging
 import Persistence
 
 /// What has an access list.
