@@ -3,7 +3,7 @@ import Persistence
 
 extension Secrets {
     /// `POST /v1/secrets`, with the payload or without.
-    /// - Throws: `ServiceError`: `.forbidden`, `.badRequest` (it would have expired already).
+    /// - Throws: `ServiceError`: `.forbidden` (role, quota), `.badRequest` (it would have expired already).
     package func store(_ draft: SecretDraft, as caller: Caller) async throws -> SecretID {
         let project = try SecretPolicy.require(.create, caller)
         let now = now
@@ -16,6 +16,7 @@ extension Secrets {
             expiresAt: draft.expiresAt, createdAt: now, updatedAt: now, contentType: draft.payload?.type.rawValue)
         let prepared = draft.payload.map { vault.prepare($0.bytes, of: secret.id, in: project) }
         try await database.write { db in
+            try KeyQuota.requireRoom(for: .secrets, project, in: db)
             let envelope = try prepared.map { try vault.wrap($0, now: now, in: db) }
             try db.insertSecret(secret, envelope)
         }
