@@ -51,8 +51,11 @@ struct CrashPointsCommand: ParsableCommand {
     var stride = 1
     @Option(help: "Up to which length of a workload its recoveries are crashed too.")
     var recoveryLength = 3
+    @Flag(help: "Workloads on images that name keys, instead of those on images alone.")
+    var keys = false
 
     func run() throws {
+        if keys { return try runKeys() }
         let start = DispatchTime.now()
         var options = CrashPoints.Options()
         options.length = length
@@ -60,6 +63,19 @@ struct CrashPointsCommand: ParsableCommand {
         options.recoveryLength = recoveryLength
         options.bug = try common.plantedBug()
         let report = CrashPoints(options).run(threads: common.threads) { done, all in
+            if done % 500 == 0 { say("\(done) of \(all) workloads") }
+        }
+        try Common.tell("\(report)", report.violations, since: start)
+    }
+
+    private func runKeys() throws {
+        let start = DispatchTime.now()
+        var options = KeyCrashPoints.Options()
+        options.length = length
+        options.stride = stride
+        options.recoveryLength = recoveryLength
+        options.bug = try common.plantedBug()
+        let report = KeyCrashPoints(options).run(threads: common.threads) { done, all in
             if done % 500 == 0 { say("\(done) of \(all) workloads") }
         }
         try Common.tell("\(report)", report.violations, since: start)
@@ -96,6 +112,8 @@ struct RandomCommand: ParsableCommand {
     @Option var firstSeed: UInt64 = 1
     @Option(help: "Operations of each seed.")
     var operations = 1000
+    @Flag(help: "With keys, in the server or in a key manager outside of it.")
+    var keys = false
 
     func run() throws {
         let start = DispatchTime.now()
@@ -103,6 +121,7 @@ struct RandomCommand: ParsableCommand {
         options.seeds = seeds
         options.firstSeed = firstSeed
         options.operationsPerSeed = operations
+        options.hasKeys = keys
         options.bug = try common.plantedBug()
         let report = RandomRuns(options).run(threads: common.threads) { report in
             if report.seeds % 500 == 0 { say("\(report.seeds) seeds, \(report.operations) operations") }

@@ -4,7 +4,10 @@ import Testing
 /// A check that finds nothing proves nothing: each of these mistakes, planted into the simulated parts, must
 /// be found.
 @Suite(.serialized) struct PlantedBugTests {
-    @Test(arguments: PlantedBug.allCases.filter { $0 != .leaseWithoutFencing && $0 != .quotaNotReserved })
+    @Test(
+        arguments: PlantedBug.allCases.filter {
+            $0 != .leaseWithoutFencing && $0 != .quotaNotReserved && !PlantedBug.ofKeys.contains($0)
+        })
     func crashPointsFind(_ bug: PlantedBug) {
         var options = CrashPoints.Options()
         options.length = 1

@@ -39,7 +39,7 @@ package struct KeyEdge: Sendable, Equatable {
 /// the transactions that change what the edges follow from.
 package enum KeyGraph {
     /// `via` of what clients registered through the consumers API.
-    static let registered = "consumer"
+    package static let registered = "consumer"
     static let columns =
         "secret_id, service, resource_type, resource_id, via, project, holds, state, destroys, created_at"
 
@@ -85,7 +85,7 @@ package enum KeyGraph {
         """
 
     /// An edge that there is already stays as it is, except that it may hold from now on.
-    static func hold(
+    package static func hold(
         _ secret: SecretID, by consumer: KeyConsumer, via: String, of project: ProjectID?, holds: Bool, now: Timestamp,
         in db: any SQLConnection
     ) throws {
@@ -102,7 +102,7 @@ package enum KeyGraph {
 
     /// - Returns: whether there was one.
     @discardableResult
-    static func drop(_ secret: SecretID, by consumer: KeyConsumer, via: String, in db: any SQLConnection) throws -> Bool
+    package static func drop(_ secret: SecretID, by consumer: KeyConsumer, via: String, in db: any SQLConnection) throws -> Bool
     {
         try db.execute(
             """

@@ -84,7 +84,7 @@ package struct KeyVault: Sendable {
     /// A step of the transaction that inserts the secret: wraps its key with the project's, which is made if
     /// there is none.
     /// - Throws: `KeyVaultError`, `SQLError`.
-    func wrap(_ prepared: Prepared, now: Timestamp, in db: any SQLConnection) throws -> SealedSecret {
+    package func wrap(_ prepared: Prepared, now: Timestamp, in db: any SQLConnection) throws -> SealedSecret {
         let (id, key) = try activeProjectKey(of: prepared.project, orNew: prepared.newProjectKey, now: now, in: db)
         try db.execute("UPDATE project_keys SET wraps = wraps + 1 WHERE id = $1", id)
         let wrapped = Sealing.seal(
@@ -153,7 +153,7 @@ package struct KeyVault: Sendable {
 
     /// A secret's payload, opened, deleted or not; nil when it has none.
     /// - Throws: `KeyVaultError`, `SQLError`.
-    func payload(of secret: SecretID, in db: any SQLConnection) throws -> SecretBytes? {
+    package func payload(of secret: SecretID, in db: any SQLConnection) throws -> SecretBytes? {
         let found = try db.first(
             """
             SELECT project, project_key, wrapped_key, sealed_payload FROM secrets

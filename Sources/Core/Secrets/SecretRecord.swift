@@ -75,7 +75,7 @@ extension SQLConnection {
             row: SecretRow.read)
     }
 
-    func insertSecret(_ secret: SecretRecord, _ envelope: SealedSecret?) throws {
+    package func insertSecret(_ secret: SecretRecord, _ envelope: SealedSecret?) throws {
         try execute(
             """
             INSERT INTO secrets (id, project, creator, name, secret_type, algorithm, bit_length, mode, expires_at,

@@ -19,7 +19,7 @@ package struct Secrets: Sendable {
     package let database: any SQLDatabase
     let surroundings: Surroundings
     package let settings: SecretSettings
-    let vault: KeyVault
+    package let vault: KeyVault
     package let quarantine: Quarantine
     /// A pair takes seconds of a core.
     let pairGate: WorkGate

@@ -80,6 +80,26 @@ private struct FaultyConnection: SQLConnection {
         case .bytesBeforeRow where sql.contains("INSERT INTO blobs"):
             unsaid.add(sql, arguments)
             return 1
+        case .propertyWithoutEdge where sql.contains("INSERT INTO key_edges"): return 1
+        case .strangersEdgeHolds where sql.contains("INSERT INTO key_edges"):
+            var arguments = arguments
+            arguments[6] = Int64(1)
+            return try db.execute(sql, arguments)
+        case .edgeKeptByChangedProperty
+        where sql.contains("DELETE FROM key_edges") && sql.contains("via = $5") && !sql.contains("state IN")
+            && !Self.isText(arguments[4], "consumer"):
+            return 1
+        case .policyIgnored where sql.contains("UPDATE key_edges SET state") && Self.isText(arguments[0], "releasing"):
+            return try db.execute(sql, [arguments[0], Int64(1)] + arguments.dropFirst(2))
+        case .releaseNotAsked where sql.contains("INSERT INTO jobs") && Self.isText(arguments[0], "release-keys"):
+            return 1
+        case .consumerNotRegistered where sql.contains("INSERT INTO jobs") && Self.isText(arguments[0], "register-key"):
+            return 1
+        case .quarantineSkipped where sql.contains("UPDATE secrets SET deleted_at = $1"):
+            return try db.execute("DELETE FROM secrets WHERE id = $1", [arguments[3]])
+        case .recycledImageLetsGo where sql.contains("SET status_before_deletion = status"):
+            let image = arguments[arguments.count - 1]
+            _ = try db.execute("DELETE FROM key_edges WHERE resource_id = $1", [image])
         case .bytesBeforeRow where sql.contains("UPDATE blobs SET state = 'live'"):
             for statement in unsaid.all { try db.execute(statement.sql, statement.arguments) }
             unsaid.forget()
@@ -89,7 +109,13 @@ private struct FaultyConnection: SQLConnection {
     }
 
     private func rewritten(_ sql: String) -> String {
-        guard bug == .leaseWithoutFencing else { return sql }
+        switch bug {
+        case .keyBeforeBytes:
+            return sql.replacing("FROM blobs WHERE image_id = $1 LIMIT 1", with: "FROM blobs WHERE id = $1")
+        case .onlyFirstEdgeAsked where sql.contains("FROM key_edges WHERE secret_id = $1"): return sql + " LIMIT 1"
+        case .leaseWithoutFencing: break
+        default: return sql
+        }
         // The schema and the image's status fence as well: whoever forgets the lease forgets them too.
         if sql.contains("UPDATE images SET status = 'active'") {
             return sql.replacing(" AND status = 'saving'", with: "")
@@ -98,6 +124,8 @@ private struct FaultyConnection: SQLConnection {
         return sql.replacing(" AND epoch = $", with: " AND 0 <> $").replacing("AND state = 'writing'", with: "")
             .replacing("SET state = 'live'", with: "SET state = 'live', doomed_at = NULL, doom_reason = NULL")
     }
+
+    private static func isText(_ argument: any SQLBindable, _ text: String) -> Bool { argument.sqlValue == .text(text) }
 
     private func unlink(blob: SQLValue) {
         guard case .text(let id) = blob else { return }

@@ -28,6 +28,33 @@ package enum PlantedBug: String, CaseIterable, Sendable {
     case idReused
     /// An upload's failure forgets what it had written.
     case failedUploadLeftToItself
+
+    /// A deleted image's key is let go of while its bytes are still there.
+    case keyBeforeBytes
+    /// A property that names a key makes no edge.
+    case propertyWithoutEdge
+    /// Of several images that need a key, only the first is asked.
+    case onlyFirstEdgeAsked
+    /// A deleted image lets go of its key, and nobody is asked to end that.
+    case releaseNotAsked
+    /// A deleted key is erased at once.
+    case quarantineSkipped
+    /// An image that goes into the recycle bin lets go of its key.
+    case recycledImageLetsGo
+    /// What a property said before it was changed keeps its edge.
+    case edgeKeptByChangedProperty
+    /// A deleted image takes its key along whatever it was told.
+    case policyIgnored
+    /// A key manager outside is not told that an image needs a key.
+    case consumerNotRegistered
+    /// Any image keeps any project's key.
+    case strangersEdgeHolds
+
+    /// Those that need keys to show.
+    package static let ofKeys: [PlantedBug] = [
+        .keyBeforeBytes, .propertyWithoutEdge, .onlyFirstEdgeAsked, .releaseNotAsked, .quarantineSkipped,
+        .recycledImageLetsGo, .edgeKeptByChangedProperty, .policyIgnored, .consumerNotRegistered, .strangersEdgeHolds,
+    ]
 }
 
 /// The parts a server is built of, with the bug between them.

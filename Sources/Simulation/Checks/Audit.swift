@@ -91,8 +91,16 @@ package struct Audit: Sendable {
                 isRecycled ? .recycled(Self.status(try row.get(3, as: String?.self) ?? "")) : status
             images[try row.get(0)] = found
         }
-        try db.forEachRow("SELECT image_id, value FROM image_properties WHERE name = 'os_distro'", []) {
-            images[try $0.get(0)]?.model.property = try $0.get(1)
+        try db.forEachRow("SELECT image_id, name, value FROM image_properties", []) {
+            let (image, value) = (try $0.get(0, as: ImageID.self), try $0.get(2, as: String?.self))
+            switch try $0.get(1, as: String.self) {
+            case "os_distro": images[image]?.model.property = value
+            case SimulatedClient.keyProperty: images[image]?.model.key = value
+            case SimulatedClient.policyProperty:
+                images[image]?.model.destroysKey = value == SimulatedClient.destroysText
+            case SimulatedClient.certificateProperty: images[image]?.model.certificate = value
+            default: break
+            }
         }
         try db.forEachRow("SELECT image_id, tag FROM image_tags", []) {
             images[try $0.get(0)]?.model.tags.insert(try $0.get(1))
@@ -147,6 +155,7 @@ package struct Audit: Sendable {
         if model.status == .deleted {
             let hasChildren =
                 !found.model.tags.isEmpty || !found.model.members.isEmpty || found.model.property != nil
+                || found.model.key != nil || found.model.destroysKey != nil || found.model.certificate != nil
             if hasChildren || !found.blobs.isEmpty { violations.append("(b) image \(id) is deleted and not wholly") }
         }
         if !allowed.contains(model) {

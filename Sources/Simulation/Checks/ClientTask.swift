@@ -2,16 +2,17 @@ import Core
 
 /// A client of a random run: it uses images that no other client uses, so that what each may be is known.
 final class ClientTask: @unchecked Sendable {
-    private let life: Life
-    private var draws: SplitMix64
+    let life: Life
+    var draws: SplitMix64
     private var images: [ImageID] = []
+    var keys: [SecretID] = []
 
     init(_ life: Life, _ draws: SplitMix64) {
         self.life = life
         self.draws = draws
     }
 
-    private var run: RandomRun { life.world }
+    var run: RandomRun { life.world }
 
     func work() async {
         while life.takeOperation() {
@@ -19,6 +20,15 @@ final class ClientTask: @unchecked Sendable {
             guard let server = life.server(&draws) else {
                 // All are down: the client tries again later.
                 await life.step()
+                continue
+            }
+            if let book = run.keyBook, draws.chance(1, in: 2) {
+                if draws.chance(1, in: 3) {
+                    await useKey(book, server)
+                } else {
+                    let image = pickImage()
+                    await perform(pickKeyOperation(image, book), on: image, server)
+                }
                 continue
             }
             let image = pickImage()
@@ -86,7 +96,7 @@ final class ClientTask: @unchecked Sendable {
         judge(operation, replies, on: image, isDisturbed: isDisturbed)
     }
 
-    private func count(_ reply: Reply) {
+    func count(_ reply: Reply) {
         switch reply {
         case .done, .seen, .bytes: run.report.acknowledged += 1
         case .refused: run.report.refused += 1
@@ -99,6 +109,10 @@ final class ClientTask: @unchecked Sendable {
     private func judge(_ operation: Operation, _ replies: [Reply], on image: ImageID, isDisturbed: Bool) {
         var now = run.expanded(run.allowed[image] ?? [.absent])
         let before = now
+        let book = run.keyBook
+        let named = Set(before.flatMap(\.keyIDs)).union(operation.named)
+        for key in named { book?.refresh(key) }
+        let beforeGhosts = before.union(run.ghosts[image] ?? [])
         var ghosts: Set<ModelImage> = []
         // Of two copies of a request either may have been first.
         let orders = replies.count == 2 ? [replies, replies.reversed()] : [replies]
@@ -131,6 +145,10 @@ final class ClientTask: @unchecked Sendable {
         } else if operation.isMutating, replies.contains(.done) {
             run.ghosts[image] = nil
         }
+        if let book {
+            book.note(image, beforeGhosts, after.union(run.ghosts[image] ?? []))
+            for key in named { book.refresh(key) }
+        }
     }
 
     private func after(
@@ -148,6 +166,9 @@ final class ClientTask: @unchecked Sendable {
         case .seen(let seen): return fits(seen, model) ? [model] : []
         case .refused(410) where isUpload(operation) && !model.exists: return [model]
         case .refused(404) where operation == .download: return model.exists ? [] : [model]
+        case .refused(409)
+        where expected == .done && operation.naming.map { run.keyBook?.mayBeGoing($0) ?? false } ?? false:
+            return [model]
         default: return reply == expected ? [after] : []
         }
     }

@@ -318,12 +318,17 @@ package final class Templates: Sendable {
 }
 
 /// Disks that were started from, with what was expected of them: the same again tells nothing new.
-private final class SeenDisks: Sendable {
+final class SeenDisks: Sendable {
     private let seen = Mutex<Set<UInt64>>([])
 
-    func isNew(_ disk: DiskState, _ allowed: Set<ModelImage>, isRecoveryCrashed: Bool) -> Bool {
+    /// - Parameter expecting: in an order that is the same for the same.
+    func isNew(_ disk: DiskState, expecting texts: [String], isRecoveryCrashed: Bool) -> Bool {
         var hash = disk.fingerprint ^ (isRecoveryCrashed ? 1 : 0)
-        for text in allowed.map(\.description).sorted() { hash = Hash64.combine(hash, Hash64.of(text)) }
+        for text in texts { hash = Hash64.combine(hash, Hash64.of(text)) }
         return seen.withLock { $0.insert(hash).inserted }
+    }
+
+    func isNew(_ disk: DiskState, _ allowed: Set<ModelImage>, isRecoveryCrashed: Bool) -> Bool {
+        isNew(disk, expecting: allowed.map(\.description).sorted(), isRecoveryCrashed: isRecoveryCrashed)
     }
 }

@@ -36,10 +36,14 @@ final class Life: @unchecked Sendable {
         let everyone = (0..<Self.clients).map { _ in ClientTask(self, world.random.split()) }
         var chaosDraws = world.random.split()
         let chaos = (0..<6).map { _ in (kind: chaosDraws.next(below: 6), wait: chaosDraws.next(below: 4_000_000)) }
+        let keyChaos = drawKeyChaos()
         try executor.run(stepLimit: 20_000_000) {
             await withTaskGroup(of: Void.self) { group in
                 for name in self.names { group.addTask { await self.keepServer(name) } }
                 group.addTask { for event in chaos { await self.disturb(event.kind, after: Int64(event.wait)) } }
+                if !keyChaos.isEmpty {
+                    group.addTask { for event in keyChaos { await self.disturbKeys(event.kind, after: event.wait) } }
+                }
                 await withTaskGroup(of: Void.self) { clients in
                     for client in everyone { clients.addTask { await client.work() } }
                 }
@@ -52,6 +56,9 @@ final class Life: @unchecked Sendable {
     }
 
     private func ended() -> DiskState {
+        if let troubles = world.keyBook?.keys.troubles {
+            (troubles.isAway, troubles.refuses, troubles.oneIn) = (false, false, 0)
+        }
         var draws = world.random.split()
         let loss: PowerLoss
         if disk.isCrashed {
@@ -84,6 +91,14 @@ final class Life: @unchecked Sendable {
                 servers[name] = server
                 await withTaskGroup(of: Void.self) { group in
                     group.addTask { await server.images.runReconciler(logger: SimulatedServer.quiet) }
+                    if server.keys != nil {
+                        group.addTask {
+                            while !Task.isCancelled {
+                                try? await server.keepKeys()
+                                try? await server.clock.sleep(seconds: 5)
+                            }
+                        }
+                    }
                     group.addTask {
                         while !server.mount.isDead, !Task.isCancelled { try? await server.clock.sleep(seconds: 0.05) }
                     }
@@ -155,6 +170,45 @@ final class Life: @unchecked Sendable {
             server.stall.end()
             world.disturbances += 1
         default: break
+        }
+    }
+
+    private enum KeyChaos: CaseIterable { case outage, refusals, retention, calm }
+
+    private func drawKeyChaos() -> [(kind: KeyChaos, wait: Int64)] {
+        guard let book = world.keyBook else { return [] }
+        if world.hasFaults { book.keys.troubles.oneIn = world.random.pick([0, 20, 3]) }
+        return (0..<4).map { _ in
+            let isRare = world.random.chance(1, in: 8)
+            // Of two servers, one would take the other for dead.
+            let kind =
+                isRare && !world.hasTwoServers
+                ? KeyChaos.retention : world.random.pick([.outage, .outage, .refusals, .calm, .calm])
+            return (kind, Int64(world.random.next(below: 4_000_000)))
+        }
+    }
+
+    private func disturbKeys(_ kind: KeyChaos, after microseconds: Int64) async {
+        await executor.pause(microseconds: microseconds)
+        guard world.hasFaults, !isOver, !disk.isCrashed, let troubles = world.keyBook?.keys.troubles else { return }
+        var draws = world.random.split()
+        switch kind {
+        case .outage:
+            world.report.outages += 1
+            troubles.isAway = true
+            await executor.pause(microseconds: Int64(draws.next(below: 20_000_000)))
+            troubles.isAway = false
+        case .refusals:
+            world.report.outages += 1
+            troubles.refuses = true
+            await executor.pause(microseconds: Int64(draws.next(below: 500_000)))
+            troubles.refuses = false
+        case .retention:
+            world.report.clockJumps += 1
+            world.disturbances += 1
+            world.hasLostTime = true
+            world.pass(on: servers.keys.sorted().compactMap { servers[$0] })
+        case .calm: break
         }
     }
 

@@ -5,7 +5,7 @@ import Glibc
 final class RandomRun: @unchecked Sendable {
     var report = RandomRuns.Report()
     var random: SplitMix64
-    let serverOptions: ServerOptions
+    private(set) var serverOptions: ServerOptions
     let hasTwoServers: Bool
     let hasFaults: Bool
     /// What each image may be.
@@ -16,13 +16,17 @@ final class RandomRun: @unchecked Sendable {
     var disturbances = 0
     /// Whether a clock went so far that the recycle bin may have been emptied.
     var hasLostTime = false
+    /// Whether a clock went so far that deleted keys may have been erased, and keys have expired.
+    var hasPassedRetention = false
+    /// Nil in a cloud without keys.
+    private(set) var keyBook: KeyBook?
     private static let roomyBytes = 64 << 20
     private let operationLimit: Int
     private let seed: UInt64
     private var imageCount = 0
     private var processCount: UInt64 = 0
 
-    init(seed: UInt64, operations: Int, bug: PlantedBug?) {
+    init(seed: UInt64, operations: Int, hasKeys: Bool, bug: PlantedBug?) {
         self.seed = seed
         operationLimit = operations
         random = SplitMix64(seed: seed)
@@ -30,9 +34,11 @@ final class RandomRun: @unchecked Sendable {
         options.hasRecycleBin = random.chance(1, in: 3)
         options.workDelayMicroseconds = random.pick([0, 500, 20_000])
         options.bug = bug
-        serverOptions = options
         hasTwoServers = random.chance(1, in: 2)
         hasFaults = random.chance(3, in: 4)
+        if hasKeys { options.keys = SimulatedKeys(random.pick(KeyFlavour.allCases), seed: random.next()) }
+        serverOptions = options
+        keyBook = options.keys.map { KeyBook($0, of: self) }
     }
 
     func live() {
@@ -72,6 +78,7 @@ final class RandomRun: @unchecked Sendable {
         let executor = SeededExecutor(seed: nextSeed())
         let seeds = [nextSeed(), nextSeed()]
         let expected = allowed.mapValues(expanded)
+        let waitsForRetention = keyBook != nil && (random.chance(1, in: 3) || report.operations >= operationLimit)
         let (options, hasTwoServers) = (serverOptions, hasTwoServers)
         let place = "after life \(report.lives)"
         let result = try executor.run(stepLimit: 20_000_000) { () async throws -> Audit.Result in
@@ -89,13 +96,62 @@ final class RandomRun: @unchecked Sendable {
             var result = try await Audit(server, expected: expected).run(checksDatabase: true)
             if !isAtRest { result.violations.append("(g) it does not come to rest") }
             result.violations += try await server.fsckFindings()
+            self.found(result)
+            if let book = self.keyBook {
+                try await self.look(at: server, book, before: expected, hasPassedRetention: false)
+                self.hasPassedRetention = false
+                if waitsForRetention { try await self.waitForRetention(server, book, &result) }
+            }
             return result
         }
         report.violations += result.violations.map { "\(place): \($0)" }
-        for (id, model) in result.found { allowed[id] = [model] }
-        ghosts = [:]
+        if let keyBook {
+            report.violations += keyBook.violations.map { "\(place): \($0)" }
+            report.destroyedKeys = keyBook.keys.troubles.destructions
+            report.keyTroubles = keyBook.keys.troubles.count
+        }
         var unused = SplitMix64(seed: 0)
         return disk.state.afterPowerLoss(.none, &unused)
+    }
+
+    private func found(_ result: Audit.Result) {
+        for (id, model) in result.found { allowed[id] = [model] }
+        ghosts = [:]
+    }
+
+    private func look(
+        at server: SimulatedServer, _ book: KeyBook, before: [ImageID: Set<ModelImage>], hasPassedRetention: Bool
+    ) async throws {
+        let images = allowed.compactMapValues(\.first)
+        let found = try await KeyAudit(server, stored: book.stored).run(images: images)
+        book.settle(found, before, hasPassedRetention: hasPassedRetention)
+    }
+
+    /// More than the retention goes by, on these servers and for all that are started later.
+    func pass(on servers: [SimulatedServer]) {
+        let seconds = SimulatedKeys.retentionSeconds + 86_400
+        for server in servers { server.clock.jump(seconds: Double(seconds)) }
+        serverOptions.clockStart = serverOptions.clockStart.adding(seconds: seconds)
+        hasPassedRetention = true
+    }
+
+    /// Time goes by until nothing is in the recycle bin, and no key in quarantine that nothing needs. What is
+    /// there has its time only after it was put there: hence twice.
+    private func waitForRetention(
+        _ server: SimulatedServer, _ book: KeyBook, _ result: inout Audit.Result
+    ) async throws {
+        for _ in 0..<2 where book.violations.isEmpty && result.violations.isEmpty {
+            let before = allowed
+            pass(on: [server])
+            let isAtRest = try await server.settle()
+            let emptied = before.mapValues { Set($0.map(\.outOfRecycleBin)) }
+            let audit = try await Audit(server, expected: emptied).run()
+            result.violations += audit.violations.map { "after the retention: \($0)" }
+            if !isAtRest { result.violations.append("(g) it does not come to rest after the retention") }
+            found(audit)
+            try await look(at: server, book, before: before, hasPassedRetention: true)
+            hasPassedRetention = false
+        }
     }
 
     /// What time makes of an image by itself: an upload that was left is undone, and where time was lost

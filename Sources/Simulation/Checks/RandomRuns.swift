@@ -11,6 +11,8 @@ package struct RandomRuns: Sendable {
         package var seeds = 100
         package var firstSeed: UInt64 = 1
         package var operationsPerSeed = 1000
+        /// Whether there are keys, in a key manager that the seed picks.
+        package var hasKeys = false
         package var bug: PlantedBug?
         package var violationLimit = 5
 
@@ -32,6 +34,9 @@ package struct RandomRuns: Sendable {
         package var clockJumps = 0
         package var stalls = 0
         package var duplicates = 0
+        package var keyOperations = 0
+        package var destroyedKeys = 0
+        package var keyTroubles = 0
         package var violations: [String] = []
 
         package init() {}
@@ -40,10 +45,19 @@ package struct RandomRuns: Sendable {
             "\(seeds) seeds, \(operations) operations (\(acknowledged) acknowledged, \(refused) refused, \(failed) "
                 + "failed, \(unanswered) unanswered, \(duplicates) sent twice), \(lives) lives, \(crashes) losses of "
                 + "power, \(kills) killed processes, \(faults) failed calls, \(outages) outages, \(clockJumps) clock "
-                + "jumps, \(stalls) stalls, \(violations.count) violations"
+                + "jumps, \(stalls) stalls, \(keys)\(violations.count) violations"
+        }
+
+        private var keys: String {
+            guard keyOperations > 0 else { return "" }
+            return "\(keyOperations) operations on keys, \(destroyedKeys) keys destroyed with their images, "
+                + "\(keyTroubles) troubles of the key manager, "
         }
 
         package mutating func add(_ other: Report) {
+            keyOperations += other.keyOperations
+            destroyedKeys += other.destroyedKeys
+            keyTroubles += other.keyTroubles
             seeds += other.seeds
             operations += other.operations
             acknowledged += other.acknowledged
@@ -75,7 +89,8 @@ package struct RandomRuns: Sendable {
 
     /// One run; the same for the same seed.
     package func run(seed: UInt64) -> Report {
-        let run = RandomRun(seed: seed, operations: options.operationsPerSeed, bug: options.bug)
+        let run = RandomRun(
+            seed: seed, operations: options.operationsPerSeed, hasKeys: options.hasKeys, bug: options.bug)
         run.live()
         var report = run.report
         report.seeds = 1

@@ -25,6 +25,11 @@ package struct ModelImage: Hashable, Sendable {
     package var members: [String: Bool] = [:]
     /// Which of the simulated contents the image has.
     package var content: Int?
+    /// What `cinder_encryption_key_id` and its policy say: whether the key goes with the image.
+    package var key: String?
+    package var destroysKey: Bool?
+    /// What `img_signature_certificate_uuid` says.
+    package var certificate: String?
 
     package init() {}
 
@@ -40,6 +45,11 @@ package struct ModelImage: Hashable, Sendable {
         case .absent, .deleted, .recycled: false
         case .queued, .saving, .active, .deactivated: true
         }
+    }
+
+    /// What is left of it when the recycle bin was emptied.
+    package var outOfRecycleBin: ModelImage {
+        if case .recycled = status { Self.tombstone } else { self }
     }
 
     /// What a crash leaves of it: no upload survives one.
@@ -60,6 +70,9 @@ extension ModelImage: CustomStringConvertible {
             parts.append("\(member)=\(accepted ? "accepted" : "pending")")
         }
         if let content { parts.append("content=\(content)") }
+        if let key { parts.append("key=\(key)") }
+        if let destroysKey { parts.append(destroysKey ? "destroys its key" : "keeps its key") }
+        if let certificate { parts.append("certificate=\(certificate)") }
         return parts.joined(separator: " ")
     }
 }
@@ -84,8 +97,22 @@ package enum Operation: Hashable, Sendable {
     /// By the operator, from the recycle bin.
     case undelete
     case discard
+    case createNaming(key: String, destroys: Bool?)
+    /// The policy stays as it is where `destroys` is nil.
+    case nameKey(String, destroys: Bool?)
+    case forgetKey
+    case setKeyPolicy(destroys: Bool)
+    case signWith(String)
     case show
     case download
+
+    /// What a property is to name as a key.
+    package var naming: String? {
+        switch self {
+        case .createNaming(let key, _), .nameKey(let key, _), .signWith(let key): key
+        default: nil
+        }
+    }
 
     package var isMutating: Bool {
         switch self {
@@ -125,6 +152,12 @@ extension ModelImage {
         case .create:
             guard status == .absent else { return (.refused(409), self) }
             after = .created
+            return (.done, after)
+        case .createNaming(let key, let destroys):
+            guard status == .absent else { return (.refused(409), self) }
+            after = .created
+            after.key = key
+            after.destroysKey = destroys
             return (.done, after)
         case .undelete:
             guard case .recycled(let before) = status else { return (.refused(404), self) }
@@ -184,6 +217,14 @@ extension ModelImage {
         switch operation {
         case .rename(let name): after.name = name
         case .setProperty(let value): after.property = value
+        case .nameKey(let key, let destroys):
+            after.key = key
+            if let destroys { after.destroysKey = destroys }
+        case .forgetKey:
+            guard key != nil else { return (.refused(409), self) }
+            after.key = nil
+        case .setKeyPolicy(let destroys): after.destroysKey = destroys
+        case .signWith(let certificate): after.certificate = certificate
         case .protect(let flag): after.isProtected = flag
         case .addTag(let tag): after.tags.insert(tag)
         case .removeTag(let tag):

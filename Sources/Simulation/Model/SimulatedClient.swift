@@ -40,13 +40,16 @@ package struct SimulatedClient: Sendable {
 
     private func attempt(_ operation: Operation) async throws -> Reply {
         switch operation {
-        case .create:
-            var draft = ImageDraft()
-            draft.id = image
-            draft.name = ModelImage.created.name
-            draft.diskFormat = Self.diskFormat
-            draft.containerFormat = "bare"
-            _ = try await images.create(draft, as: caller)
+        case .create: try await create([:])
+        case .createNaming(let key, let destroys):
+            try await create([Self.keyProperty: key].merging(Self.policy(destroys)) { $1 })
+        case .nameKey(let key, let destroys):
+            try await patch([Self.keyProperty: key].merging(Self.policy(destroys)) { $1 })
+        case .forgetKey:
+            let operation = ImagePatch(verb: .remove, path: [Self.keyProperty], value: .null, addRefusesExisting: false)
+            _ = try await images.patch(image, [operation], as: caller)
+        case .setKeyPolicy(let destroys): try await patch(Self.policy(destroys))
+        case .signWith(let certificate): try await patch([Self.certificateProperty: certificate])
         case .upload(let content, let isDeclared): try await upload(content, isDeclared: isDeclared, isWhole: true)
         case .brokenUpload(let content): try await upload(content, isDeclared: true, isWhole: false)
         case .delete: try await images.delete(image, as: caller)
@@ -68,6 +71,32 @@ package struct SimulatedClient: Sendable {
         case .download: return .bytes(try await download())
         }
         return .done
+    }
+
+    static let keyProperty = "cinder_encryption_key_id"
+    static let policyProperty = "cinder_encryption_key_deletion_policy"
+    static let certificateProperty = "img_signature_certificate_uuid"
+    static let destroysText = "on_image_deletion"
+
+    private static func policy(_ destroys: Bool?) -> [String: String] {
+        destroys.map { [policyProperty: $0 ? destroysText : "do_not_delete"] } ?? [:]
+    }
+
+    private func create(_ properties: [String: String]) async throws {
+        var draft = ImageDraft()
+        draft.id = image
+        draft.name = ModelImage.created.name
+        draft.diskFormat = Self.diskFormat
+        draft.containerFormat = "bare"
+        draft.properties = properties.mapValues { .some($0) }
+        _ = try await images.create(draft, as: caller)
+    }
+
+    private func patch(_ properties: [String: String]) async throws {
+        let operations = properties.sorted { $0.key < $1.key }.map {
+            ImagePatch(verb: .add, path: [$0.key], value: .string($0.value), addRefusesExisting: false)
+        }
+        _ = try await images.patch(image, operations, as: caller)
     }
 
     private func patch(_ name: String, _ value: JSONValue) async throws {
@@ -96,6 +125,9 @@ package struct SimulatedClient: Sendable {
             }
         seen.name = record.name ?? ""
         seen.property = (record.properties["os_distro"] ?? nil) ?? nil
+        seen.key = (record.properties[Self.keyProperty] ?? nil) ?? nil
+        seen.destroysKey = ((record.properties[Self.policyProperty] ?? nil) ?? nil).map { $0 == Self.destroysText }
+        seen.certificate = (record.properties[Self.certificateProperty] ?? nil) ?? nil
         seen.isProtected = record.isProtected
         seen.tags = record.tags
         seen.content = record.checksum.flatMap { checksum in

@@ -2,12 +2,15 @@ import Core
 
 /// The clock of one simulated server. All clocks of a world pass together; each may be wrong.
 package final class SimulatedClock: WallClock, @unchecked Sendable {
+    /// When worlds begin.
+    package static let start = Timestamp(seconds: 1_700_000_000)
+
     private let executor: SeededExecutor
     private let start: Timestamp
     /// How far the clock was put forward (or back) since.
     private var shiftMicroseconds: Int64 = 0
 
-    package init(_ executor: SeededExecutor, start: Timestamp = Timestamp(seconds: 1_700_000_000)) {
+    package init(_ executor: SeededExecutor, start: Timestamp = SimulatedClock.start) {
         self.executor = executor
         self.start = start
     }

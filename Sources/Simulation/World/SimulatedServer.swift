@@ -3,6 +3,31 @@ import Core
 import Logging
 import Persistence
 import Synchronization
+import Trust
+
+/// Who keeps a simulated cloud's keys.
+package enum KeyFlavour: String, Sendable, CaseIterable { case embedded, remote }
+
+/// A simulated cloud's key manager: what of it outlives the servers.
+package struct SimulatedKeys: Sendable {
+    /// A week: no life lasts so long, unless somebody sets a clock.
+    package static let retentionSeconds = SecretSettings().retentionSeconds
+    /// As the master key file has them.
+    static let masterKeys = MasterKeys([
+        MasterKeys.Key(SecretBytes(copying: (0..<UInt8(Sealing.keyBytes)).map { $0 ^ 0x5a }))
+    ])
+
+    package let flavour: KeyFlavour
+    /// Used in the remote flavour only.
+    package let barbican: SimulatedBarbican
+    package let troubles: KeyTroubles
+
+    package init(_ flavour: KeyFlavour, _ keys: RemoteKeys = RemoteKeys(), seed: UInt64 = 0) {
+        self.flavour = flavour
+        barbican = SimulatedBarbican(keys)
+        troubles = KeyTroubles(seed: seed)
+    }
+}
 
 /// What simulated servers are like.
 package struct ServerOptions: Sendable {
@@ -11,6 +36,10 @@ package struct ServerOptions: Sendable {
     package var imageCountQuota: Int64 = -1
     /// How long the longest piece of blocking work takes; 0 runs it in place.
     package var workDelayMicroseconds = 0
+    /// Nil for a cloud without keys.
+    package var keys: SimulatedKeys?
+    /// When the world began.
+    package var clockStart = SimulatedClock.start
     /// What is broken on purpose, to see that the checks find it.
     package var bug: PlantedBug?
 
@@ -41,8 +70,11 @@ package final class SimulatedServer: Sendable {
     package let store: FileBlobStore
     package let images: Images
     package let bin: RecycleBin
+    /// Also where a Barbican has the keys: then nothing is in it.
+    package let secrets: Secrets
+    package let keys: SimulatedKeys?
+    package let surroundings: Surroundings
     private let settings: ImageSettings
-    private let surroundings: Surroundings
 
     /// Starts as `ambrotype serve` does: database, stores, then what a predecessor left undone.
     /// - Parameter seed: of its ids; each process needs its own.
@@ -50,7 +82,7 @@ package final class SimulatedServer: Sendable {
         _ name: String, on disk: SimulatedDisk, _ executor: SeededExecutor, seed: UInt64, _ options: ServerOptions
     ) async throws {
         mount = disk.mount(name)
-        let clock = SimulatedClock(executor)
+        let clock = SimulatedClock(executor, start: options.clockStart)
         self.clock = clock
         let stall = Stall(executor)
         self.stall = stall
@@ -67,11 +99,49 @@ package final class SimulatedServer: Sendable {
         store = try FileBlobStore(
             id: "local", directory: Self.storeDirectory, work: work, disk: plant.disk(mount), reserveBytes: 0)
         settings = options.imageSettings
+        keys = options.keys
+        secrets = Secrets(
+            database: database, surroundings: surroundings, settings: SecretSettings(),
+            ring: KeyRing(SimulatedKeys.masterKeys))
+        let keyManager = options.keys.map { [database, mount, secrets] keys in
+            let inner: any KeyManager =
+                switch keys.flavour {
+                case .embedded: EmbeddedKeyManager(secrets)
+                case .remote: SimulatedKeyManager(barbican: keys.barbican, executor: executor, stall: stall)
+                }
+            return TroubledKeyManager(keys: inner, troubles: keys.troubles, executor: executor) {
+                await Self.remains(of: $0, database, mount)
+            }
+        }
         images = Images(
             database: database, stores: StoreSet([store], default: "local"), surroundings: surroundings,
-            settings: settings, instance: InstanceID(surroundings.uuid()), node: name, logger: Self.quiet)
+            settings: settings, keys: keyManager, instance: InstanceID(surroundings.uuid()), node: name,
+            logger: Self.quiet)
         bin = RecycleBin(database: database, clock: clock, settings: settings)
+        if keys != nil { try await secrets.open() }
         try await images.recover(logger: Self.quiet)
+    }
+
+    /// What is there of an image that should be gone: its record, rows of bytes, files.
+    private static func remains(of image: ImageID, _ database: any SQLDatabase, _ mount: Mount) async -> [String] {
+        let found = try? await database.read { db in
+            let isThere = try db.first(
+                "SELECT 1 FROM images WHERE id = $1 AND (status <> 'deleted' OR recycled_until IS NOT NULL)", image
+            ) { _ in true }
+            let blobs = try db.query("SELECT id, image_id FROM blobs") {
+                (try $0.get(0, as: String.self), try $0.get(1, as: ImageID.self))
+            }
+            return (isThere: isThere ?? false, blobs: Dictionary(uniqueKeysWithValues: blobs))
+        }
+        guard let found else { return [] }
+        var remains = found.isThere ? ["the image \(image)"] : []
+        remains += found.blobs.filter { $0.value == image }.keys.sorted().map { "its blob \($0)" }
+        let prefix = Self.storeDirectory + "/blobs/"
+        for path in mount.disk.state.paths where path.hasPrefix(prefix) && !path.hasSuffix("/") {
+            let name = String(path.split(separator: "/").last ?? "")
+            if found.blobs[name] == nil { remains.append("the file \(path) without a row") }
+        }
+        return remains
     }
 
     /// What `ambrotype fsck` finds wrong, reading all data.
@@ -103,8 +173,11 @@ package final class SimulatedServer: Sendable {
     /// - Returns: false if there is still something after a time in which every lease has run out.
     package func settle(within seconds: Int = 2000) async throws -> Bool {
         var waited = 0
+        // What a refusal stopped an operator asks for again.
+        if keys != nil { _ = try await JobAdministration(database: database, clock: clock).retryParked() }
         while true {
             try await images.reconcile()
+            try await keepKeys()
             if try await isSettled() { return true }
             if waited > seconds { return false }
             // The first seconds one by one, what takes longer in larger steps.
@@ -114,13 +187,19 @@ package final class SimulatedServer: Sendable {
         }
     }
 
+    /// The key manager's housekeeping, where this process is one.
+    package func keepKeys() async throws {
+        if keys?.flavour == .embedded { try await secrets.keepHouse() }
+    }
+
     /// Whether nothing is under way, waits, or is half done.
     package func isSettled() async throws -> Bool {
-        try await database.read { db in
+        let edges = keys == nil ? "" : " + (SELECT COUNT(*) FROM key_edges WHERE state <> 'held')"
+        return try await database.read { db in
             try db.first(
                 """
                 SELECT (SELECT COUNT(*) FROM blobs WHERE state IN ('writing', 'doomed')) + (SELECT COUNT(*) FROM jobs)
-                    + (SELECT COUNT(*) FROM images WHERE status IN ('saving', 'uploading', 'importing'))
+                    + (SELECT COUNT(*) FROM images WHERE status IN ('saving', 'uploading', 'importing'))\(edges)
                 """
             ) { try $0.get(0, as: Int.self) == 0 } ?? false
         }
