@@ -31,8 +31,9 @@ struct RegisterKeys: Sendable {
             case nil: return .done { _ in }
             }
         } catch let error as KeyManagerError where error.code == .notFound {
-            // The image names a key that is not there: nothing to protect.
-            return .done { _ in }
+            // The image names a key that is not there, or not for its owner: nothing to protect. To keep it all the
+            // same would keep others from having theirs deleted, by naming it.
+            return .done { db in try Self.letBe(key, image, in: db) }
         } catch let error as KeyManagerError where error.code == .refused {
             throw JobIsHopeless("\(error)")
         }
@@ -42,6 +43,16 @@ struct RegisterKeys: Sendable {
             guard try Self.isNeeded(key, image, in: db) != isNeeded else { return }
             try Jobs.enqueue(job.name, in: .keys, for: job.project, now: now, db)
         }
+    }
+
+    private static func letBe(_ key: SecretID, _ image: ImageID, in db: any SQLConnection) throws {
+        let consumer = KeyConsumer.image(image)
+        try db.execute(
+            """
+            UPDATE key_edges SET holds = 0
+            WHERE secret_id = $1 AND service = $2 AND resource_type = $3 AND resource_id = $4 AND state = 'held'
+                AND via <> 'consumer'
+            """, key, consumer.service, consumer.resourceType, consumer.resourceID)
     }
 
     /// Nil while the image lets go of the key.
