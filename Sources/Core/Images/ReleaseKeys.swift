@@ -47,7 +47,12 @@ struct ReleaseKeys: Sendable {
         if let keys, let project = edge.project {
             switch edge.state {
             case .destroying:
-                record(try await keys.destroy(edge.secret, of: edge.consumer, for: project), of: edge)
+                let fate = try await keys.destroy(edge.secret, of: edge.consumer, for: project)
+                if case .kept = fate, keys.keepsOwnConsumers {
+                    // It stays for somebody else, and not for this image.
+                    try await keys.unregister(edge.consumer, of: edge.secret, for: project)
+                }
+                record(fate, of: edge)
             case .leaving where keys.keepsOwnConsumers && edge.holds:
                 try await keys.unregister(edge.consumer, of: edge.secret, for: project)
             case .leaving, .held, .releasing: break
