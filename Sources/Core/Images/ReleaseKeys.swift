@@ -5,6 +5,8 @@ import Persistence
 /// The job of a deleted image whose bytes are gone: it lets go of the keys the image named, and destroys those
 /// that were to go with it and that nothing else needs (rules R4, K5, K6). Subject: the image.
 struct ReleaseKeys: Sendable {
+    private static let retrySeconds: Int64 = 2
+
     let database: any SQLDatabase
     let clock: any WallClock
     let keys: (any KeyManager)?
@@ -14,9 +16,14 @@ struct ReleaseKeys: Sendable {
         let image = ImageID(job.name.subject)
         let edges = try await database.write { db in try Self.decide(image, in: db) }
         var failure: (any Error)?
+        var isWaiting = false
         for edge in edges {
             do {
-                try await end(edge)
+                if edge.state == .destroying, try await isStillToldOfOthers(edge) {
+                    isWaiting = true
+                } else {
+                    try await end(edge)
+                }
             } catch is CancellationError {
                 throw CancellationError()
             } catch {
@@ -27,7 +34,25 @@ struct ReleaseKeys: Sendable {
         switch failure {
         case let error as KeyManagerError where error.code == .refused: throw JobIsHopeless("\(error)")
         case let error?: throw error
+        case nil where isWaiting:
+            return .notYet("the key manager is still told that others let go of the key", seconds: Self.retrySeconds)
         case nil: return .done { _ in }
+        }
+    }
+
+    /// Whether a key manager of its own may still count others among those that need the key, which do not any
+    /// more: it would keep the key, and nobody would ask again.
+    private func isStillToldOfOthers(_ edge: KeyEdge) async throws -> Bool {
+        guard let keys, keys.keepsOwnConsumers else { return false }
+        return try await database.read { db in
+            let isLeaving = try KeyGraph.edges(of: edge.secret, in: db).contains {
+                $0.state == .leaving && $0.holds && $0.consumer != edge.consumer
+            }
+            if isLeaving { return true }
+            return try db.first(
+                "SELECT 1 FROM jobs WHERE kind = $1 AND state <> 'parked' AND subject LIKE $2 LIMIT 1",
+                JobKind.registerKey, "\(edge.secret) %"
+            ) { _ in true } ?? false
         }
     }
 
