@@ -11,10 +11,11 @@ FORMATTED := Package.swift Sources Tests
 PYTEST ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run build clients test interop interop-keystone tempest torture measure format lint clean
+.PHONY: help run build clients test interop interop-keystone test-barbican tempest tempest-keys tempest-keys-rbac torture measure \
+	format lint clean
 
 help: ## print this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z -]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: build ## build, then serve an empty cloud in the foreground and say what to try
 	@scripts/run.sh
@@ -38,6 +39,10 @@ interop-keystone: build clients ## the client tests with a real Keystone (PEER_L
 	@scripts/install-debian.sh $(shell cat scripts/packages-test.txt)
 	@PEER_LAB="$(PEER_LAB)" scripts/interop-keystone.sh $(PYTEST)
 
+test-barbican: build clients ## keys with a real Barbican and Keystone (PEER_LAB=directory of its scripts)
+	@scripts/install-debian.sh $(shell cat scripts/packages-test.txt)
+	@PEER_LAB="$(PEER_LAB)" scripts/test-barbican.sh $(PYTEST)
+
 torture: build clients ## hours of crashes, faults and races: the figures of docs/measurements.md
 	@scripts/install-debian.sh $(shell cat scripts/packages-test.txt)
 	@SWIFT="$(SWIFT)" scripts/torture.sh
@@ -45,6 +50,10 @@ torture: build clients ## hours of crashes, faults and races: the figures of doc
 tempest: build ## tempest's image suite; fails when a test of docs/tempest-passing.txt does
 	@scripts/venv.sh tempest Tests/Interop/requirements-tempest.txt
 	@.venv/tempest/bin/python scripts/tempest.py
+
+tempest-keys tempest-keys-rbac: build ## the key manager's suites of tempest: its API, and who may do what
+	@scripts/venv.sh tempest Tests/Interop/requirements-tempest.txt
+	@.venv/tempest/bin/python scripts/tempest.py --suite $(@:tempest-%=%)
 
 measure: build clients ## the numbers of docs/measurements.md
 	@scripts/install-debian.sh curl wrk

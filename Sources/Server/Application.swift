@@ -215,7 +215,7 @@ extension Application {
         let identity = IdentityService(
             database: database, surroundings: surroundings,
             settings: choice.identitySettings(region: settings.region, publicURL: authURL), keys: tokenKeys,
-            onProjectDeletion: secrets.map { secrets in { try secrets.letGo(of: $0, in: $1) } })
+            onProjectDeletion: { [secrets] in try secrets?.letGo(of: $0, in: $1) })
         let clouds = CloudsFile(path: directory.clouds)
         let place = CloudsFile.Place(
             authURL: authURL, region: settings.region, caCertificate: settings.tls?.certificate)

@@ -15,9 +15,11 @@ from pathlib import Path
 import openstack
 import openstack.connection
 import yaml
+from barbicanclient import client as barbican_client
 from glanceclient import Client as GlanceClient
 
 from image_api import ImageAPI
+from key_manager_api import KeyManagerAPI
 
 BIN = Path(sys.executable).parent
 
@@ -59,6 +61,7 @@ class Cloud:
     name: str
     file: CloudsFile
     image_url: str
+    key_manager_url: str | None = None
     _sdk: openstack.connection.Connection | None = field(default=None, repr=False)
 
     @property
@@ -70,6 +73,10 @@ class Cloud:
         if self._sdk is None:
             self._sdk = self.connect()
         return self._sdk
+
+    @property
+    def has_signed_in(self) -> bool:
+        return self._sdk is not None
 
     def connect(self) -> openstack.connection.Connection:
         """A connection of openstacksdk with a token of its own."""
@@ -87,9 +94,23 @@ class Cloud:
         return ImageAPI(self.image_url, self.sdk.auth_token)
 
     @property
+    def user_id(self) -> str:
+        return self.sdk.current_user_id
+
+    @property
+    def keys(self) -> KeyManagerAPI:
+        """The same for the key manager."""
+        return KeyManagerAPI(self.key_manager_url, self.sdk.auth_token)
+
+    @property
     def glance_client(self) -> GlanceClient:
         """The library python-glanceclient."""
         return GlanceClient("2", endpoint=self.image_url, session=self.sdk.session)
+
+    def barbican_client(self, microversion: str | None = None):
+        """The library python-barbicanclient, its endpoint from the catalogue."""
+        return barbican_client.Client(session=self.sdk.session, region_name=self.entry["region_name"],
+                                      microversion=microversion)
 
     # The command line clients, each call a process.
 
@@ -150,22 +171,41 @@ def table(output: str) -> dict[str, str]:
     return rows
 
 
+def delete_what_is_ours(keys: KeyManagerAPI) -> None:
+    """The secrets and containers of one project that tests left. Who may not list them has none."""
+    for kind in ("container", "secret"):
+        for _ in range(100):  # pages
+            page = keys.request("GET", f"/v1/{kind}s?limit=100&name=interop-%25")
+            found = page.json()[kind + "s"] if page.status_code == 200 else []
+            for made in found:
+                keys.request("DELETE", made[kind + "_ref"] + "?force=true")
+            if not found:
+                break
+
+
 class Site:
     """A cloud under test: its administrator, its user `demo`, and users made for one test.
 
     What is made is removed by `clean_up`, because the cloud need not be ours alone.
     """
 
-    def __init__(self, file: CloudsFile, image_url: str, admin: str, demo: str):
+    def __init__(self, file: CloudsFile, image_url: str, admin: str, demo: str, key_manager_url: str | None = None):
         self.file = file
         self.image_url = image_url
-        self.admin = Cloud(admin, file, image_url)
-        self.demo = Cloud(demo, file, image_url)
+        self.key_manager_url = key_manager_url
+        self.clouds: list[Cloud] = []
+        self.admin = self._known(admin)
+        self.demo = self._known(demo)
         self._undo: list = []
+
+    def _known(self, name: str) -> Cloud:
+        cloud = Cloud(name, self.file, self.image_url, self.key_manager_url)
+        self.clouds.append(cloud)
+        return cloud
 
     def cloud(self, name: str, entry: dict) -> Cloud:
         self.file.add(name, entry)
-        return Cloud(name, self.file, self.image_url)
+        return self._known(name)
 
     def user(self, what: str, role: str = "member", project: str | None = None) -> Cloud:
         """A new user with `role` in a project of its own, or in the one given by id."""
@@ -191,6 +231,10 @@ class Site:
                         self.admin.api.patch(
                             image["id"], {"op": "replace", "path": "/protected", "value": False})
                     self.admin.api.delete(image["id"])
+        if self.key_manager_url:
+            for cloud in self.clouds:
+                if cloud.has_signed_in:
+                    delete_what_is_ours(cloud.keys)
         for undo in reversed(self._undo):
             undo()
         shutil.rmtree(self.file.path.parent, ignore_errors=True)

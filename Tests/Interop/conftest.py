@@ -10,6 +10,9 @@ INTEROP_KEYSTONE_URL, INTEROP_KEYSTONE_PASSWORD
 INTEROP_IMAGE_URL
     With the two above: an image service that already runs there, for instance a real Glance,
     in place of ours. A check of the tests themselves: what they expect is what it does.
+INTEROP_KEY_MANAGER_URL
+    With a real Keystone: the Barbican of its catalogue. Ours is started with `keys.mode: barbican`.
+    Without it a real Keystone has no key manager for us, and the tests of keys are skipped.
 INTEROP_LARGE_GIB
     Size of the large upload whose memory is measured; 2 unless set.
 """
@@ -33,6 +36,7 @@ from image_api import GIB, MIB
 
 KEYSTONE_URL = os.environ.get("INTEROP_KEYSTONE_URL")
 IMAGE_URL = os.environ.get("INTEROP_IMAGE_URL")
+KEY_MANAGER_URL = os.environ.get("INTEROP_KEY_MANAGER_URL")
 
 servers: list[Server] = []
 measurements: list[tuple[str, str]] = []
@@ -44,6 +48,8 @@ def pytest_collection_modifyitems(items) -> None:
             item.add_marker(pytest.mark.skip(reason="a real Keystone is used"))
         if IMAGE_URL and item.get_closest_marker("own_server"):
             item.add_marker(pytest.mark.skip(reason="the image service is not ours"))
+        if KEY_MANAGER_URL and item.get_closest_marker("own_keys"):
+            item.add_marker(pytest.mark.skip(reason="the key manager is not ours"))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -112,15 +118,19 @@ def site_of(server: Server, directory: Path) -> Site:
     clouds = yaml.safe_load((server.data_dir / "clouds.yaml").read_text())["clouds"]
     directory.mkdir(mode=0o700)
     file = CloudsFile(directory / "clouds.yaml", clouds)
-    return Site(file, server.url + "/image", admin="ambrotype-admin", demo="ambrotype")
+    return Site(file, server.url + "/image", admin="ambrotype-admin", demo="ambrotype",
+                key_manager_url=server.url + "/key-manager")
 
 
 def keystone_settings() -> dict:
-    return {
+    settings = {
         "identity": {"mode": "keystone"},
         "keystone": {"auth_url": KEYSTONE_URL, "username": "glance", "project": "service",
                      "password": os.environ["INTEROP_KEYSTONE_PASSWORD"]},
     }
+    if KEY_MANAGER_URL:
+        settings["keys"] = {"mode": "barbican", "barbican_url": KEY_MANAGER_URL}
+    return settings
 
 
 def keystone_site(image_url: str, directory: Path) -> Site:
@@ -130,11 +140,12 @@ def keystone_site(image_url: str, directory: Path) -> Site:
                      "password": os.environ["INTEROP_KEYSTONE_PASSWORD"],
                      "user_domain_id": "default", "project_domain_id": "default"},
             "image_endpoint_override": image_url,
+            "region_name": "RegionOne",  # a lab has others, for other services under test
         }
 
     directory.mkdir(mode=0o700)
     file = CloudsFile(directory / "clouds.yaml", {"admin": entry("admin"), "demo": entry("demo")})
-    return Site(file, image_url, admin="admin", demo="demo")
+    return Site(file, image_url, admin="admin", demo="demo", key_manager_url=KEY_MANAGER_URL)
 
 
 @pytest.fixture(scope="session")
@@ -176,6 +187,14 @@ def demo(site):
 def other(site):
     """A member of another project."""
     return site.user("other")
+
+
+@pytest.fixture(scope="session")
+def key_manager(site) -> str:
+    """Asked for by tests of keys: the key manager's URL."""
+    if site.key_manager_url is None:
+        pytest.skip("a real Keystone is used, and INTEROP_KEY_MANAGER_URL names no key manager")
+    return site.key_manager_url
 
 
 @pytest.fixture(scope="session")
