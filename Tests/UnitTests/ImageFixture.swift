@@ -51,7 +51,10 @@ final class ImageFixture: Sendable {
     let images: Images
     let settings: ImageSettings
 
-    init(_ change: (inout ImageSettings) -> Void = { _ in }, stores: [StoreID] = ["local"]) async throws {
+    init(
+        _ change: (inout ImageSettings) -> Void = { _ in }, stores: [StoreID] = ["local"],
+        keys: (any KeyManager)? = nil
+    ) async throws {
         directory = FileManager.default.temporaryDirectory.appending(path: "ambrotype-\(UUID().uuidString)")
         try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
         surroundings = Surroundings(clock: clock, randomness: SeededRandomness(), work: DirectWork())
@@ -65,7 +68,7 @@ final class ImageFixture: Sendable {
         self.settings = settings
         images = Images(
             database: database, stores: StoreSet([store], default: "local"), surroundings: surroundings,
-            settings: settings, instance: "this", logger: .silent)
+            settings: settings, keys: keys, instance: "this", logger: .silent)
     }
 
     deinit { try? FileManager.default.removeItem(at: directory) }
