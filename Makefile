@@ -41,6 +41,7 @@ interop-keystone: build clients ## the client tests with a real Keystone (PEER_L
 
 test-barbican: build clients ## keys with a real Barbican and Keystone (PEER_LAB=directory of its scripts)
 	@scripts/install-debian.sh $(shell cat scripts/packages-test.txt)
+	@PEER_LAB="$(PEER_LAB)" SWIFT="$(SWIFT)" scripts/contract-barbican.sh
 	@PEER_LAB="$(PEER_LAB)" scripts/test-barbican.sh $(PYTEST)
 
 torture: build clients ## hours of crashes, faults and races: the figures of docs/measurements.md

@@ -99,7 +99,9 @@ let package = Package(
             swiftSettings: ours),
         .testTarget(
             name: "ContractTests",
-            dependencies: ["Blobs", "Core", "Persistence", "Trust", nioCore, logging],
+            dependencies: [
+                "Blobs", "Core", "Persistence", "Remote", "Trust", asyncHTTPClient, nioCore, nioHTTP1, nioPosix, logging,
+            ],
             swiftSettings: ours),
         .testTarget(
             name: "SimulationTests",

@@ -86,37 +86,63 @@ final class KeystoneClient: Sendable {
         return try await ownTokens.value(for: ownTokenKey, load: logIn)
     }
 
-    /// `POST /v3/auth/tokens` with our password.
     private func logIn() async throws -> OwnToken {
-        var request = HTTPClientRequest(url: baseURL + "/auth/tokens?nocatalog")
+        let (token, document) = try await logIn(scope: ownScope, query: "?nocatalog")
+        return OwnToken(token: token, expiresAt: try KeystoneToken(document).expiresAt)
+    }
+
+    /// That Keystone takes our credentials now, whatever it said before.
+    func checkCredentials() async throws { _ = try await logIn() }
+
+    /// A new token of ours in a project, with the catalogue. Keystone answers 401 both to wrong credentials and
+    /// where we have no role: `.refused`.
+    func logIn(to project: ProjectID) async throws -> (token: String, document: JSONValue) {
+        try await logIn(scope: "{\"project\": {\"id\": \(JSONText.quoted(project.rawValue))}}", query: "")
+    }
+
+    /// A new token in our own project, with the catalogue.
+    func logInWithCatalogue() async throws -> JSONValue {
+        try await logIn(scope: ownScope, query: "").document
+    }
+
+    /// `POST /v3/auth/tokens` with our password.
+    private func logIn(scope: String, query: String) async throws -> (token: String, document: JSONValue) {
+        var request = HTTPClientRequest(url: baseURL + "/auth/tokens" + query)
         request.method = .POST
         request.headers = ["Content-Type": "application/json", "Accept": "application/json"]
-        request.body = .bytes(loginDocument)
+        request.body = .bytes(loginDocument(scope: scope))
         let (response, body) = try await send(request, operation: "log in")
         switch response.status {
         case .created, .ok:
             guard let token = response.headers.first(name: "X-Subject-Token") else {
                 throw KeystoneError(.unexpected, operation: "log in", cause: "no X-Subject-Token in the answer")
             }
-            let meaning = try KeystoneToken(try json(body, operation: "log in"))
-            return OwnToken(token: token, expiresAt: meaning.expiresAt)
+            return (token, try json(body, operation: "log in"))
         case .unauthorized, .forbidden:
             throw KeystoneError(
                 .refused, operation: "log in",
                 cause: "Keystone answered \(response.status.code) to the credentials of \(settings)")
         default:
-            throw KeystoneError(.unexpected, operation: "log in", cause: "Keystone answered \(response.status.code)")
+            throw KeystoneError(
+                .unexpected, operation: "log in", cause: "Keystone answered \(response.status.code)",
+                status: Int(response.status.code))
         }
     }
 
-    private var loginDocument: ByteBuffer {
+    private var ownScope: String {
+        let q = JSONText.quoted
+        return """
+            {"project": {"name": \(q(settings.projectName)), "domain": {"name": \(q(settings.projectDomainName))}}}
+            """
+    }
+
+    private func loginDocument(scope: String) -> ByteBuffer {
         let q = JSONText.quoted
         return ByteBuffer(
             string: """
                 {"auth": {"identity": {"methods": ["password"], "password": {"user": {"name": \(q(settings.username)), \
                 "domain": {"name": \(q(settings.userDomainName))}, "password": \(q(settings.password))}}}, \
-                "scope": {"project": {"name": \(q(settings.projectName)), \
-                "domain": {"name": \(q(settings.projectDomainName))}}}}}
+                "scope": \(scope)}}
                 """)
     }
 
@@ -147,8 +173,8 @@ final class KeystoneClient: Sendable {
         var pause = Self.firstPauseSeconds
         for retry in 0... {
             do {
-                let response = try await http.execute(request, timeout: .seconds(settings.timeoutSeconds))
-                return (response, try await response.body.collect(upTo: Self.answerLimitBytes))
+                return try await http.exchange(
+                    request, timeoutSeconds: settings.timeoutSeconds, limitBytes: Self.answerLimitBytes)
             } catch {
                 try Task.checkCancellation()
                 guard retry < Self.connectRetries, Self.mayHelpToConnectAgain(error) else {
@@ -168,23 +194,5 @@ final class KeystoneClient: Sendable {
         case .deadlineExceeded, .readTimeout, .cancelled, .invalidURL, .emptyHost, .emptyScheme: false
         default: !(error is NIOTooManyBytesError)
         }
-    }
-}
-
-private enum JSONText {
-    /// A JSON string (RFC 8259 section 7).
-    static func quoted(_ text: String) -> String {
-        var out = "\""
-        for scalar in text.unicodeScalars {
-            switch scalar {
-            case "\"": out += "\\\""
-            case "\\": out += "\\\\"
-            case "\u{0}"..."\u{1f}":
-                let digits = String(scalar.value, radix: 16)
-                out += "\\u" + String(repeating: "0", count: 4 - digits.count) + digits
-            default: out.unicodeScalars.append(scalar)
-            }
-        }
-        return out + "\""
     }
 }

@@ -64,12 +64,18 @@ package struct KeystoneError: Error, Sendable, CustomStringConvertible {
     package let operation: String
     /// For the log; never holds a token or a password.
     package let cause: String
+    /// The status of an answer that was not expected.
+    let status: Int?
 
-    init(_ code: Code, operation: String, cause: String) {
+    init(_ code: Code, operation: String, cause: String, status: Int? = nil) {
         self.code = code
         self.operation = operation
         self.cause = cause
+        self.status = status
     }
+
+    /// Whether it is for Keystone, or what stands before it, to get well again.
+    var mayPass: Bool { code == .unreachable || [429, 500, 502, 503, 504].contains(status) }
 
     package var description: String { "Keystone: \(code) in \(operation): \(cause)" }
 }

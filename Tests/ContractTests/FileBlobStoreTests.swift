@@ -1,5 +1,7 @@
 import Blobs
 import Core
+// Where the compiler finds stat(2) once a target sees the C modules of NIO and Foundation.
+import CoreFoundation
 import Foundation
 import Glibc
 import NIOCore
