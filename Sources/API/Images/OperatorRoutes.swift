@@ -6,7 +6,9 @@ import HummingbirdCore
 /// a prefix of our own, so that no client takes it for a part of the Image API.
 struct OperatorRoutes: Sendable {
     static let root = "/ambrotype/v1"
-    private static let collections = ["deletions", "jobs", "leases", "stores", "usage", "deleted-images"]
+    private static let collections = [
+        "deletions", "jobs", "leases", "stores", "usage", "deleted-images", "deleted-keys",
+    ]
 
     let view: OperatorView
 
@@ -18,6 +20,7 @@ struct OperatorRoutes: Sendable {
         routes.get(Self.root + "/usage", usage)
         OperatorJobRoutes(view: view).add(to: &routes)
         RecycleBinRoutes(view: view).add(to: &routes)
+        OperatorKeyRoutes(view: view).add(to: &routes)
     }
 
     private func index(_ exchange: Exchange, _ caller: Caller) async throws -> Response {

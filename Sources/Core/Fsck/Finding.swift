@@ -27,6 +27,20 @@ package enum Finding: Sendable, Hashable {
     case chargedToOther(BlobID, ImageID, charged: ProjectID?, owner: ProjectID?)
     case remainsOfDeletedImage(ImageID, rows: Int64)
 
+    // Keys: the edges that say what needs which, and what wraps what.
+    case keyEdgeMissing(SecretID, ImageID, via: String)
+    /// The image needs its key, and is letting go of it.
+    case keyEdgeLetGo(SecretID, ImageID, via: String, state: String)
+    case keyEdgeOfOther(SecretID, ImageID, via: String, recorded: ProjectID?, owner: ProjectID?)
+    case keyEdgeStray(SecretID, ImageID, via: String)
+    case keyEdgeOfDeletedImage(SecretID, ImageID, via: String)
+    case keyEdgeOfMissingImage(SecretID, ImageID, via: String)
+    case releaseJobMissing(ImageID)
+    /// It is deleted, its time is long over, and nothing needs it.
+    case secretOverdue(SecretID, until: Timestamp)
+    case secretWithoutProjectKey(SecretID, ProjectKeyID)
+    case projectKeyWithoutMaster(ProjectKeyID, String)
+
     // The database against the stores.
     case storeOutOfReach(StoreID, cause: String)
     case bytesMissing(KeptBlob, place: String)

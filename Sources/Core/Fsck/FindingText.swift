@@ -20,6 +20,16 @@ extension Finding {
         case .storeNotConfigured: "store-not-configured"
         case .chargedToOther: "charged-to-other"
         case .remainsOfDeletedImage: "remains-of-deleted-image"
+        case .keyEdgeMissing: "key-edge-missing"
+        case .keyEdgeLetGo: "key-edge-let-go"
+        case .keyEdgeOfOther: "key-edge-of-other"
+        case .keyEdgeStray: "key-edge-stray"
+        case .keyEdgeOfDeletedImage: "key-edge-of-deleted-image"
+        case .keyEdgeOfMissingImage: "key-edge-of-missing-image"
+        case .releaseJobMissing: "release-job-missing"
+        case .secretOverdue: "secret-overdue"
+        case .secretWithoutProjectKey: "secret-without-project-key"
+        case .projectKeyWithoutMaster: "project-key-without-master"
         case .storeOutOfReach: "store-out-of-reach"
         case .bytesMissing: "bytes-missing"
         case .bytesWrongSize: "bytes-wrong-size"
@@ -36,12 +46,13 @@ extension Finding {
     package var severity: Severity {
         switch self {
         case .eraseJobStray, .jobParked, .chargedToOther, .remainsOfDeletedImage, .digestUnknown, .bytesUnowned,
-            .nameLeftOver, .fileForeign:
+            .nameLeftOver, .fileForeign, .keyEdgeOfOther, .keyEdgeStray, .keyEdgeOfDeletedImage, .secretOverdue:
             .warning
         case .databaseDamaged, .imageWithoutBytes, .bytesOfMissingImage, .sizesDiffer, .imageStuck,
             .uploadUnexpected, .uploadAbandoned, .bytesOfDeletedImage, .bytesOutsideBin, .bytesInsideBin,
             .bytesOfUnfinishedImage, .eraseJobMissing, .storeNotConfigured, .storeOutOfReach, .bytesMissing,
-            .bytesWrongSize, .bytesUnreadable, .digestWrong, .bytesInOtherStore:
+            .bytesWrongSize, .bytesUnreadable, .digestWrong, .bytesInOtherStore, .keyEdgeMissing, .keyEdgeLetGo,
+            .keyEdgeOfMissingImage, .releaseJobMissing, .secretWithoutProjectKey, .projectKeyWithoutMaster:
             .error
         }
     }
@@ -74,6 +85,13 @@ extension Finding {
             .digestWrong(let blob, _, _, _, _), .digestUnknown(let blob):
             "image \(blob.image)"
         case .fileForeign(_, let path, _): "file \(path)"
+        case .keyEdgeMissing(_, let image, _), .keyEdgeLetGo(_, let image, _, _),
+            .keyEdgeOfOther(_, let image, _, _, _),
+            .keyEdgeStray(_, let image, _), .keyEdgeOfDeletedImage(_, let image, _),
+            .keyEdgeOfMissingImage(_, let image, _), .releaseJobMissing(let image):
+            "image \(image)"
+        case .secretOverdue(let secret, _), .secretWithoutProjectKey(let secret, _): "secret \(secret)"
+        case .projectKeyWithoutMaster(let key, _): "project key \(key)"
         }
     }
 
@@ -104,6 +122,19 @@ extension Finding {
             "its quota is that of project \(charged?.rawValue ?? "nobody"), its image \(image) belongs to "
                 + "\(owner?.rawValue ?? "nobody")"
         case .remainsOfDeletedImage(_, let rows): "it is deleted, and \(rows) properties, tags or members are left"
+        case .keyEdgeMissing(let key, _, let via): "its \(via) names the key \(key), and nothing keeps that for it"
+        case .keyEdgeLetGo(let key, _, let via, let state):
+            "its \(via) names the key \(key), which is being let go of (\(state))"
+        case .keyEdgeOfOther(let key, _, let via, let recorded, let owner):
+            "the key \(key) (\(via)) is kept for project \(recorded?.rawValue ?? "nobody"), and the image belongs to "
+                + "\(owner?.rawValue ?? "nobody")"
+        case .keyEdgeStray(let key, _, let via): "the key \(key) is kept for its \(via), which does not name it"
+        case .keyEdgeOfDeletedImage(let key, _, let via): "it is deleted, and the key \(key) (\(via)) is kept for it"
+        case .keyEdgeOfMissingImage(let key, _, let via): "the key \(key) (\(via)) is kept for it, and it has no row"
+        case .releaseJobMissing: "it is deleted and erased, and there is no job that lets go of its keys"
+        case .secretOverdue(_, let until): "deleted, it was to be erased at \(until.iso8601), and nothing needs it"
+        case .secretWithoutProjectKey(_, let key): "the project key \(key) wraps its key, and has no row"
+        case .projectKeyWithoutMaster(_, let master): "the master key \(master) wraps it, and has no row"
         case .storeOutOfReach(_, let cause): "it is out of reach: \(cause)"
         case .bytesMissing(let blob, let place): "its bytes are missing: blob \(blob.id), \(place)"
         case .bytesWrongSize(let blob, let place, let found):
@@ -145,6 +176,16 @@ extension Finding {
         case .storeNotConfigured: .advice("configure it again (image.stores)")
         case .chargedToOther: .repair("the image's owner is charged")
         case .remainsOfDeletedImage: .repair("the rows are removed")
+        case .keyEdgeMissing: .repair("the key is kept for it")
+        case .keyEdgeLetGo: .repair("the key is kept for it again")
+        case .keyEdgeOfOther: .repair("it is kept for the image's owner")
+        case .keyEdgeStray: .repair("the key is not kept for it any more")
+        case .keyEdgeOfDeletedImage: .repair("it lets go of the key when its bytes are erased; the key stays")
+        case .keyEdgeOfMissingImage: .advice("restore the image's row from a backup of the database")
+        case .releaseJobMissing: .repair("the job is asked for")
+        case .secretOverdue(let secret, _): .advice("let a server run, or ambrotype keys erase \(secret)")
+        case .secretWithoutProjectKey, .projectKeyWithoutMaster:
+            .advice("restore the row from a backup of the database; without it the secrets below cannot be read")
         case .storeOutOfReach: .advice("bring it back (is its disk mounted?), then check again")
         case .bytesMissing(let blob, let place), .bytesWrongSize(let blob, let place, _),
             .bytesUnreadable(let blob, let place, _), .digestWrong(let blob, let place, _, _, _):

@@ -3,7 +3,7 @@ import Persistence
 /// The database by itself. Each check is one statement, hence one snapshot: what a transaction changes
 /// together is seen together, whatever servers do meanwhile.
 extension FsckRun {
-    private struct Check: Sendable {
+    struct Check: Sendable {
         let sql: String
         var arguments: [any SQLBindable] = []
         let finding: @Sendable (any SQLRow) throws -> Finding?
@@ -11,7 +11,7 @@ extension FsckRun {
 
     /// Repairs come at once, so that a later check sees what an earlier one changed.
     func checkDatabase() async throws {
-        let checks = imageChecks + uploadChecks + placeChecks + jobChecks + storeChecks
+        let checks = imageChecks + uploadChecks + placeChecks + jobChecks + keyChecks + storeChecks
         let total = Int64(checks.count + 1)
         report(.progress(FsckProgress(phase: .database, done: 0, total: total)))
         for problem in try await integrityProblems() { try await settle(.databaseDamaged(problem)) }

@@ -40,9 +40,16 @@ extension FsckRun {
         case .chargedToOther(let blob, _, _, _): try await chargeOwner(blob)
         case .remainsOfDeletedImage(let image, _): try await removeRemains(of: image)
         case .bytesUnowned(let store, let blob, _, _, false): try await eraseUnowned(blob, in: store)
+        case .keyEdgeMissing(let key, let image, let via), .keyEdgeLetGo(let key, let image, let via, _):
+            try await holdKey(key, by: image, via: via)
+        case .keyEdgeOfOther(let key, let image, let via, _, _): try await chargeEdge(key, of: image, via: via)
+        case .keyEdgeStray(let key, let image, let via): try await removeStrayEdge(key, of: image, via: via)
+        case .keyEdgeOfDeletedImage(let key, let image, let via): try await letGoOfKey(key, by: image, via: via)
+        case .releaseJobMissing(let image): try await askForRelease(image)
         case .databaseDamaged, .imageWithoutBytes, .bytesOfMissingImage, .sizesDiffer, .bytesOfUnfinishedImage,
             .jobParked, .storeNotConfigured, .storeOutOfReach, .bytesMissing, .bytesWrongSize, .bytesUnreadable,
-            .digestWrong, .digestUnknown, .bytesUnowned, .bytesInOtherStore, .nameLeftOver, .fileForeign:
+            .digestWrong, .digestUnknown, .bytesUnowned, .bytesInOtherStore, .nameLeftOver, .fileForeign,
+            .keyEdgeOfMissingImage, .secretOverdue, .secretWithoutProjectKey, .projectKeyWithoutMaster:
             preconditionFailure("\(finding.kind) has no repair")
         }
     }
@@ -52,7 +59,7 @@ extension FsckRun {
         WHERE i.id = blobs.image_id AND i.status IN ('saving', 'uploading', 'importing')
         """
 
-    private static func tombstone(_ image: String) -> String {
+    static func tombstone(_ image: String) -> String {
         "SELECT 1 FROM images i WHERE i.id = \(image) AND i.status = 'deleted' AND i.recycled_until IS NULL"
     }
 

@@ -3,9 +3,9 @@ import Trust
 
 /// A secret's payload as it is stored: sealed with a key of its own, which the project's key wraps.
 package struct SealedSecret: Sendable {
-    let projectKey: ProjectKeyID
-    let wrappedKey: [UInt8]
-    let payload: [UInt8]
+    package let projectKey: ProjectKeyID
+    package let wrappedKey: [UInt8]
+    package let payload: [UInt8]
 }
 
 /// Why what is stored does not open. Never says more: the detail would help who tampers.

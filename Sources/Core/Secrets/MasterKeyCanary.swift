@@ -37,9 +37,17 @@ extension KeyVault {
         }
         for key in known {
             guard let bytes = ring[key.id] else { throw KeyVaultError.noMasterKey(key.id) }
-            guard let opened = try? Sealing.open(key.canary, with: bytes, context: Self.context(ofCanaryOf: key.id)),
-                opened.isEqual(to: Self.canary)
-            else { throw KeyVaultError.wrongMasterKey(key.id) }
+            guard Self.opens(key.canary, of: key.id, with: bytes) else { throw KeyVaultError.wrongMasterKey(key.id) }
         }
+    }
+
+    /// Whether this is the canary of the key that the file has under this id.
+    func opens(canary: [UInt8], of id: String) -> Bool {
+        ring[id].map { Self.opens(canary, of: id, with: $0) } ?? false
+    }
+
+    private static func opens(_ sealed: [UInt8], of id: String, with key: SecretBytes) -> Bool {
+        guard let opened = try? Sealing.open(sealed, with: key, context: context(ofCanaryOf: id)) else { return false }
+        return opened.isEqual(to: canary)
     }
 }

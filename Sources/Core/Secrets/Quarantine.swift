@@ -170,12 +170,13 @@ package struct Quarantine: Sendable {
     /// Keys whose time is over and that something needs: an operator should know.
     /// - Throws: `SQLError`.
     package func heldPastTime() async throws -> Int64 {
+        try await counts().heldPastTime
+    }
+
+    /// - Throws: `SQLError`.
+    package func counts() async throws -> KeyCounts {
         let now = clock.now
-        return try await database.read { db in
-            try db.first(
-                "SELECT COUNT(*) FROM secrets s WHERE s.quarantined_until <= $1 AND \(KeyGraph.isHeldSQL)", now
-            ) { try $0.get(0) } ?? 0
-        }
+        return try await database.read { db in try KeyCounts.read(now: now, in: db) }
     }
 
     /// The row has the only wrapping of the key that the payload was sealed with: without it nothing opens it.

@@ -152,7 +152,7 @@ final class ProgressBar: Sendable {
     private static let erase = "\r\u{1b}[K"
 
     private struct State {
-        var phase: FsckProgress.Phase?
+        var line: ProgressLine?
         var meter = ProgressMeter()
         var shownAt = -1.0
         var isShown = false
@@ -162,18 +162,20 @@ final class ProgressBar: Sendable {
     /// Nil where nobody sees it.
     static func onTerminal() -> ProgressBar? { isatty(STDERR_FILENO) == 1 ? ProgressBar() : nil }
 
-    func show(_ progress: FsckProgress) {
+    func show(_ progress: FsckProgress) { show(Self.line(progress.phase), progress.done, of: progress.total) }
+
+    func show(_ line: ProgressLine, _ done: Int64, of total: Int64?) {
         state.withLock { state in
             let now = Self.monotonicSeconds()
-            if state.phase != progress.phase {
-                state.phase = progress.phase
+            if state.line != line {
+                state.line = line
                 state.meter = ProgressMeter()
             }
             guard now - state.shownAt >= Self.updateSeconds else { return }
-            state.meter.advance(to: progress.done, of: progress.total, at: now)
+            state.meter.advance(to: done, of: total, at: now)
             state.shownAt = now
             state.isShown = true
-            StandardError.put(Self.erase + Self.line(progress.phase).text(state.meter, width: Self.columns() - 1))
+            StandardError.put(Self.erase + line.text(state.meter, width: Self.columns() - 1))
         }
     }
 

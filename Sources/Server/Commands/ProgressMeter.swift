@@ -79,8 +79,8 @@ package struct ProgressMeter: Sendable {
 }
 
 /// A progress bar: one line of a terminal.
-package struct ProgressLine: Sendable {
-    package enum Unit: Sendable, Equatable { case steps, blobs, bytes, files }
+package struct ProgressLine: Sendable, Equatable {
+    package enum Unit: Sendable, Equatable { case steps, blobs, bytes, files, keys, projects }
 
     package let label: String
     package let unit: Unit
@@ -112,6 +112,8 @@ package struct ProgressLine: Sendable {
         case .steps: " checks"
         case .blobs: " blobs"
         case .files: " files"
+        case .keys: " keys"
+        case .projects: " projects"
         case .bytes: ""
         }
     }

@@ -30,7 +30,7 @@ struct TextTable {
     }
 
     /// Names are given by users: what would move a terminal's cursor, or hide text, is shown as a mark.
-    private static func printable(_ text: String) -> String {
+    static func printable(_ text: String) -> String {
         var shown = String.UnicodeScalarView()
         for scalar in text.unicodeScalars {
             switch scalar.properties.generalCategory {
