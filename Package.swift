@@ -100,7 +100,8 @@ let package = Package(
         .testTarget(
             name: "ContractTests",
             dependencies: [
-                "Blobs", "Core", "Persistence", "Remote", "Trust", asyncHTTPClient, nioCore, nioHTTP1, nioPosix, logging,
+                "Blobs", "Core", "Persistence", "Remote", "Trust", asyncHTTPClient, nioCore, nioHTTP1, nioPosix,
+                logging,
             ],
             swiftSettings: ours),
         .testTarget(

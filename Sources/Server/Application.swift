@@ -39,6 +39,7 @@ package final class Application: Sendable {
     private let keystone: KeystoneAuthenticator?
     /// The key manager in this program; nil when keys are somebody else's business.
     private let secrets: Secrets?
+    private let barbican: BarbicanKeyManager?
     private let images: Images?
 
     private var logger: Logger { process.logger }
@@ -64,15 +65,22 @@ package final class Application: Sendable {
             tokenKeys = nil
             keystone = try await Self.reachKeystone(choice, process)
         }
-        var keys: (any KeyManager)?
-        if case .embedded(let choice) = settings.keys {
-            let secrets = try await OpenKeys.embedded(choice, database, process.surroundings)
-            self.secrets = secrets
-            keys = EmbeddedKeyManager(secrets)
-        } else {
+        switch settings.keys {
+        case .embedded(let choice):
+            secrets = try await OpenKeys.embedded(choice, database, process.surroundings)
+            barbican = nil
+        case .barbican(let choice):
+            guard case .keystone(let keystone) = settings.identity else {
+                preconditionFailure("keys in a Barbican need a Keystone")
+            }
             secrets = nil
+            barbican = await OpenKeys.barbican(choice, keystone.settings, region: settings.region, process)
+        case .off:
+            secrets = nil
+            barbican = nil
         }
-        images = try await settings.image.asyncMap { [keys] in try await Self.openImages($0, keys, database, process) }
+        let keys: (any KeyManager)? = secrets.map { EmbeddedKeyManager($0) } ?? barbican
+        images = try await settings.image.asyncMap { try await Self.openImages($0, keys, database, process) }
     }
 
     private static func openDatabase(
@@ -90,13 +98,7 @@ package final class Application: Sendable {
         _ choice: ServerSettings.KeystoneChoice, _ process: Process
     ) async throws -> KeystoneAuthenticator {
         try await StartProblem.wrapping("keystone.auth_url \(choice.authURL)") {
-            var settings = KeystoneSettings(
-                authURL: choice.authURL, username: choice.username, password: choice.password)
-            settings.userDomainName = choice.userDomain
-            settings.projectName = choice.project
-            settings.projectDomainName = choice.projectDomain
-            settings.cacheSeconds = choice.cacheSeconds
-            let keystone = KeystoneAuthenticator(settings, clock: process.surroundings.clock)
+            let keystone = KeystoneAuthenticator(choice.settings, clock: process.surroundings.clock)
             do {
                 try await keystone.checkReachable()
             } catch {
@@ -148,6 +150,7 @@ package final class Application: Sendable {
             surroundings: process.surroundings, settings: choice.settings, keys: keys,
             instance: InstanceID(process.surroundings.uuid()), logger: process.logger)
         try await StartProblem.wrapping("interrupted uploads") { try await images.recover(logger: process.logger) }
+        try await StartProblem.wrapping("keys of images") { _ = try await images.registerKeys() }
         return images
     }
 }
@@ -168,6 +171,7 @@ extension Application {
         var parts: [any ServiceLifecycle.Service] = []
         if let images { parts.append(Reconciler(images: images, logger: logger)) }
         if let secrets { parts.append(KeyHousekeeping(secrets: secrets, clock: surroundings.clock, logger: logger)) }
+        if let barbican { parts.append(BarbicanConnections(keys: barbican)) }
         if let keystone { parts.append(KeystoneConnections(keystone: keystone)) }
         parts.append(listeners)
         var configuration = ServiceGroupConfiguration(services: parts, logger: logger)
@@ -242,6 +246,17 @@ extension Application {
         } catch {
             logger.error("clouds.yaml cannot be brought up to date", metadata: ["error": "\(error)"])
         }
+    }
+}
+
+extension ServerSettings.KeystoneChoice {
+    var settings: KeystoneSettings {
+        var settings = KeystoneSettings(authURL: authURL, username: username, password: password)
+        settings.userDomainName = userDomain
+        settings.projectName = project
+        settings.projectDomainName = projectDomain
+        settings.cacheSeconds = cacheSeconds
+        return settings
     }
 }
 

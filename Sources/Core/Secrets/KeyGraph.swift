@@ -102,7 +102,8 @@ package enum KeyGraph {
 
     /// - Returns: whether there was one.
     @discardableResult
-    package static func drop(_ secret: SecretID, by consumer: KeyConsumer, via: String, in db: any SQLConnection) throws -> Bool
+    package static func drop(_ secret: SecretID, by consumer: KeyConsumer, via: String, in db: any SQLConnection) throws
+        -> Bool
     {
         try db.execute(
             """
