@@ -47,6 +47,25 @@ import Testing
         #expect(try await fixture.edges() == [])
     }
 
+    /// The server hung in the middle of a registration; meanwhile another one had the job, the image let go of the key,
+    /// and that was told as well.
+    @Test func aRegistrationThatComesLateIsTakenBack() async throws {
+        let fixture = try await ImageFixture(keys: keys)
+        let image = try await fixture.imageNaming(key)
+        keys.answer { call in
+            if call.verb == .register {
+                try await fixture.set(ImageFixture.keyProperty, to: nil, of: image)
+                _ = try await fixture.database.write { db in
+                    try db.execute("DELETE FROM jobs WHERE kind = 'register-key'")
+                }
+            }
+            return .destroyed
+        }
+        try await fixture.settle()
+        #expect(keys.calls == [call(.register, key, image), call(.unregister, key, image)])
+        #expect(try await fixture.keyJobs() == [])
+    }
+
     @Test func aKeyThatTwoPropertiesNameIsNeededUntilNeitherDoes() async throws {
         let fixture = try await ImageFixture(keys: keys)
         let image = try await fixture.imageNaming(key)

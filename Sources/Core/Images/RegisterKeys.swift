@@ -29,6 +29,7 @@ struct RegisterKeys: Sendable {
         guard parts.count == 2, let keys, let project = job.project else { return .done { _ in } }
         let (key, image) = (SecretID(parts[0]), ImageID(parts[1]))
         let isNeeded = try await database.read { db in try Self.isNeeded(key, image, in: db) }
+        var failure: (any Error)?
         do {
             switch isNeeded {
             case true?: try await keys.register(.image(image), of: key, for: project)
@@ -36,12 +37,18 @@ struct RegisterKeys: Sendable {
             // Its deletion is under way, and asks for this job again if the key stays.
             case nil: break
             }
-        } catch let error as KeyManagerError where error.code == .notFound {
+        } catch {
+            failure = error
+        }
+        try await lookAgainIfLate(job)
+        switch failure {
+        case nil: break
+        case let error as KeyManagerError where error.code == .notFound:
             // The image names a key that is not there, or not for its owner: nothing to protect. To keep it all the
             // same would keep others from having theirs deleted, by naming it.
             return .done { db in try Self.letBe(key, image, in: db) }
-        } catch let error as KeyManagerError where error.code == .refused {
-            throw JobIsHopeless("\(error)")
+        case let error as KeyManagerError where error.code == .refused: throw JobIsHopeless("\(error)")
+        case let error?: throw error
         }
         let now = clock.now
         return .done { db in
@@ -49,6 +56,14 @@ struct RegisterKeys: Sendable {
             guard try Self.isNeeded(key, image, in: db) != isNeeded else { return }
             try Jobs.enqueue(job.name, in: .keys, for: job.project, now: now, db)
         }
+    }
+
+    /// A process that hung may have told the key manager what was no longer so: another had taken the job, and was
+    /// done with it. Then it is done once more.
+    private func lookAgainIfLate(_ job: Job) async throws {
+        if try await database.read({ db in try Jobs.isHeld(job, in: db) }) { return }
+        let now = clock.now
+        try await database.write { db in try Jobs.redo(job, in: .keys, now: now, in: db) }
     }
 
     private static func letBe(_ key: SecretID, _ image: ImageID, in db: any SQLConnection) throws {

@@ -44,6 +44,25 @@ package struct Jobs: Sendable {
             name.kind, name.subject, project, now, lane)
     }
 
+    /// Whether the lease that a worker was given is still its own.
+    static func isHeld(_ job: Job, in db: any SQLConnection) throws -> Bool {
+        try db.first(
+            "SELECT 1 FROM jobs WHERE kind = $1 AND subject = $2 AND epoch = $3 AND state = 'running'", job.name.kind,
+            job.name.subject, job.epoch
+        ) { _ in true } ?? false
+    }
+
+    /// A step for a worker whose effect came after its lease was lost: the job is done again from its beginning,
+    /// whether others have it by now or have done it.
+    static func redo(_ job: Job, in lane: JobLane, now: Timestamp, in db: any SQLConnection) throws {
+        try db.execute(
+            """
+            UPDATE jobs SET state = 'waiting', lease_owner = NULL, lease_until = NULL, next_attempt_at = $1
+            WHERE kind = $2 AND subject = $3 AND state = 'running'
+            """, now, job.name.kind, job.name.subject)
+        try enqueue(job.name, in: lane, for: job.project, now: now, db)
+    }
+
     package static let runningSQL = """
         SELECT j.kind, j.subject, j.lease_until, j.epoch, CASE WHEN n.id IS NULL THEN 1 ELSE 0 END
         FROM jobs j LEFT JOIN instances n ON n.id = j.lease_owner

@@ -27,7 +27,7 @@ package struct SecretPayload: Sendable {
     let bytes: SecretBytes
     package let type: SecretMediaType
 
-    init(bytes: SecretBytes, type: SecretMediaType) {
+    package init(bytes: SecretBytes, type: SecretMediaType) {
         self.bytes = bytes
         self.type = type
     }

@@ -65,19 +65,19 @@ final class KeyBook: @unchecked Sendable {
         guard var record = records[id] else { return }
         let isNeeded = isCertainlyNeeded(id, record)
         if !isNeeded, record.statuses.contains(.there), record.key.mayGo(with: SimulatedKeyClient.owner) {
-            let mayGo =
-                record.mayGoWithImage
-                || run.hasLostTime
-                    && record.namers.contains { image in
-                        models(image).contains { $0.isRecycled && $0.destroys(id) }
-                    }
-            if mayGo { record.statuses.insert(gone) }
+            if mayGoWithImage(id, record) { record.statuses.insert(gone) }
         }
         if run.hasPassedRetention, keys.flavour == .embedded {
             if record.expires, record.statuses.contains(.there) { record.statuses.insert(.hidden) }
             if !isNeeded, record.statuses.contains(.hidden) { record.statuses.insert(.erased) }
         }
         records[id] = record
+    }
+
+    private func mayGoWithImage(_ id: SecretID, _ record: Record) -> Bool {
+        record.mayGoWithImage
+            || run.hasLostTime
+                && record.namers.contains { image in models(image).contains { $0.isRecycled && $0.destroys(id) } }
     }
 
     private func isCertainlyNeeded(_ id: SecretID, _ record: Record) -> Bool {
@@ -124,7 +124,7 @@ final class KeyBook: @unchecked Sendable {
     func mayBeGoing(_ value: String) -> Bool {
         guard let id = KeyName.key(value) else { return false }
         guard let record = records[id] else { return true }
-        return record.mayGoWithImage || record.key.project != SimulatedKeyClient.owner
+        return mayGoWithImage(id, record) || record.key.project != SimulatedKeyClient.owner
     }
 
     // MARK: What clients do to keys
@@ -181,13 +181,14 @@ final class KeyBook: @unchecked Sendable {
             record.backups[name] = [true]
             record.mayHaveBeenNeeded = true
             record.isUnsure = true
+        case (.register, .refused(409)): fits = mayGoWithImage(id, record)
         case (.unregister(let name), .done):
             fits = record.backups[name]?.contains(true) ?? false
             record.backups[name] = [false]
             record.isUnsure = true
         case (.unregister(let name), .refused(404)):
             fits = record.backups[name]?.contains(false) ?? true || record.statuses != [.there]
-            record.backups[name] = [false]
+            if record.statuses == [.there] { record.backups[name] = [false] }
         default: fits = false
         }
         if fits {

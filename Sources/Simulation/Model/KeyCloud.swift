@@ -87,7 +87,7 @@ package struct KeyCloud: Hashable, Sendable {
             guard status == .there else { return (.refused(404), self) }
             after.keys[index].backups.insert(name)
         case .unregister(let name):
-            guard after.keys[index].backups.remove(name) != nil else { return (.refused(404), self) }
+            guard status == .there, after.keys[index].backups.remove(name) != nil else { return (.refused(404), self) }
         }
         return (.done, after)
     }

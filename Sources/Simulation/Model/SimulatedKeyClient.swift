@@ -1,5 +1,4 @@
 import Core
-import Persistence
 import Trust
 
 /// What a key is to its users and its operator.
@@ -61,30 +60,21 @@ package struct SimulatedKeyClient: Sendable {
 
     /// - Returns: the key's id, unless it failed.
     package func store(_ key: StoredKey, lastsSeconds: Int64? = nil) async -> (reply: Reply, id: SecretID?) {
-        let id = SecretID(server.surroundings.uuid())
-        let reply = await Self.reply {
-            if let barbican {
-                barbican.change {
-                    $0.secrets[id] = RemoteKeys.Secret(project: project, type: key.type, payload: key.payload)
-                }
-            } else {
-                try await insert(key, id, lastsSeconds)
+        if let barbican {
+            let id = SecretID(server.surroundings.uuid())
+            barbican.change {
+                $0.secrets[id] = RemoteKeys.Secret(project: project, type: key.type, payload: key.payload)
             }
+            return (.done, id)
         }
-        return (reply, reply == .done ? id : nil)
-    }
-
-    private func insert(_ key: StoredKey, _ id: SecretID, _ lastsSeconds: Int64?) async throws {
-        let now = server.clock.now
-        let record = SecretRecord(
-            id: id, project: project, creator: caller.userID, name: nil, type: key.type, algorithm: nil, bitLength: nil,
-            mode: nil, expiresAt: lastsSeconds.map { now.adding(seconds: $0) }, createdAt: now, updatedAt: now,
-            contentType: "application/octet-stream")
-        let vault = server.secrets.vault
-        let prepared = vault.prepare(SecretBytes(copying: key.payload), of: id, in: project)
-        try await server.database.write { db in
-            try db.insertSecret(record, try vault.wrap(prepared, now: now, in: db))
-        }
+        var draft = SecretDraft()
+        draft.type = key.type
+        draft.payload = SecretPayload(bytes: SecretBytes(copying: key.payload), type: .octets)
+        draft.expiresAt = lastsSeconds.map { server.clock.now.adding(seconds: $0) }
+        let wanted = draft
+        var id: SecretID?
+        let reply = await Self.reply { id = try await server.secrets.store(wanted, as: caller) }
+        return (reply, id)
     }
 
     package func perform(_ operation: KeyOperation, on key: SecretID) async -> Reply {
@@ -93,29 +83,12 @@ package struct SimulatedKeyClient: Sendable {
     }
 
     private func attempt(_ operation: KeyOperation, on key: SecretID) async throws {
-        let (now, project) = (server.clock.now, project)
         switch operation {
         case .delete(let isForced): try await server.secrets.delete(key, force: isForced, as: caller)
         case .undelete: try await server.secrets.quarantine.undelete(key)
         case .erase: try await server.secrets.quarantine.erase(key)
-        case .register(let name):
-            try await server.database.write { db in
-                let isThere = try db.first(
-                    """
-                    SELECT 1 FROM secrets WHERE id = $1 AND deleted_at IS NULL
-                        AND (expires_at IS NULL OR expires_at > $2)
-                    """, key, now
-                ) { _ in true }
-                guard isThere ?? false else { throw ServiceError.notFound("no secret") }
-                try KeyGraph.hold(
-                    key, by: Self.backup(name), via: KeyGraph.registered, of: project, holds: true, now: now, in: db)
-            }
-        case .unregister(let name):
-            try await server.database.write { db in
-                guard try KeyGraph.drop(key, by: Self.backup(name), via: KeyGraph.registered, in: db) else {
-                    throw ServiceError.notFound("no consumer")
-                }
-            }
+        case .register(let name): _ = try await server.secrets.register(Self.backup(name), of: key, as: caller)
+        case .unregister(let name): _ = try await server.secrets.unregister(Self.backup(name), of: key, as: caller)
         }
     }
 

@@ -51,11 +51,12 @@ package struct SimulatedKeyManager: KeyManager {
     let barbican: SimulatedBarbican
     let executor: SeededExecutor
     let stall: Stall
+    let mount: Mount
 
     package var keepsOwnConsumers: Bool { true }
 
     package func register(_ consumer: KeyConsumer, of key: SecretID, for project: ProjectID) async throws {
-        await request()
+        try await request()
         try barbican.change { keys in
             guard keys.secrets[key]?.project == project else {
                 throw KeyManagerError(code: .notFound, operation: "register", cause: "the project has no such key")
@@ -65,7 +66,7 @@ package struct SimulatedKeyManager: KeyManager {
     }
 
     package func unregister(_ consumer: KeyConsumer, of key: SecretID, for project: ProjectID) async throws {
-        await request()
+        try await request()
         remove(consumer, of: key, for: project)
     }
 
@@ -79,16 +80,16 @@ package struct SimulatedKeyManager: KeyManager {
     package func destroy(
         _ key: SecretID, of consumer: KeyConsumer, for project: ProjectID
     ) async throws -> KeyFate {
-        await request()
+        try await request()
         guard let secret = barbican.keys.secrets[key], secret.project == project else { return .notFound }
         guard secret.type == .symmetric || secret.type == .passphrase else { return .kept("its type") }
         for _ in 0..<Self.rounds {
-            await request()
+            try await request()
             guard let now = barbican.keys.secrets[key] else { return .notFound }
             if now.consumers.contains(where: { $0 != consumer }) { return .kept("something else needs it") }
-            await request()
+            try await request()
             remove(consumer, of: key, for: project)
-            await request()
+            try await request()
             let isGone = barbican.change { keys in
                 guard keys.secrets[key]?.consumers.isEmpty ?? true else { return false }
                 keys.secrets[key] = nil
@@ -99,9 +100,12 @@ package struct SimulatedKeyManager: KeyManager {
         return .kept("something else needs it")
     }
 
-    /// A process that hangs asks nobody for anything.
-    private func request() async {
+    /// A process that hangs asks nobody for anything, nor does one that is dead.
+    private func request() async throws {
         await executor.pause(microseconds: Self.requestMicroseconds)
         await stall.wait()
+        if mount.isDead || mount.disk.isCrashed {
+            throw KeyManagerError(code: .unavailable, operation: "ask", cause: "the process is dead")
+        }
     }
 }

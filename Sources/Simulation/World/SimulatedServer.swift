@@ -107,7 +107,8 @@ package final class SimulatedServer: Sendable {
             let inner: any KeyManager =
                 switch keys.flavour {
                 case .embedded: EmbeddedKeyManager(secrets)
-                case .remote: SimulatedKeyManager(barbican: keys.barbican, executor: executor, stall: stall)
+                case .remote:
+                    SimulatedKeyManager(barbican: keys.barbican, executor: executor, stall: stall, mount: mount)
                 }
             return TroubledKeyManager(keys: inner, troubles: keys.troubles, executor: executor) {
                 await Self.remains(of: $0, database, mount)
