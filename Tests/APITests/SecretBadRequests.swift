@@ -212,7 +212,10 @@ struct SecretBadRequest: Sendable {
                 cases.append(request("only JSON", "GET", path, 406, headers: [("Accept", accept)]))
             }
         }
-        cases.append(request("neither form", "GET", "/v1/secrets/{full}", 406, headers: [("Accept", "text/html")]))
+        cases.append(
+            request(
+                "neither form", "GET", "/v1/secrets/{full}", 406,
+                "Secret retrieval issue seen - Wrong payload content-type.", headers: [("Accept", "text/html")]))
         cases.append(
             request("needed", "DELETE", "/v1/secrets/{needed}", 400, "Secret cannot be deleted as it has consumers."))
         return cases

@@ -110,7 +110,7 @@ extension Exchange {
     /// The `Content-Type` that a payload is sent with. Binary types are all the same bytes; text is what is
     /// text, whatever it was stored as. Without `Accept` it is the bytes, also of a text.
     /// - Throws: `ServiceError.notAcceptable`.
-    func contentType(for payload: SecretPayload) throws -> String {
+    func contentType(for payload: SecretPayload, in operation: String) throws -> String {
         let accepted = AcceptedTypes(headers)
         if accepted.isAbsent { return SecretMediaType.octets.rawValue }
         var best: (type: SecretMediaType, quality: Int)?
@@ -120,7 +120,7 @@ extension Exchange {
             best = (type, quality)
         }
         guard let best else {
-            throw ServiceError.notAcceptable("Secret payload retrieval issue seen - Wrong payload content-type.")
+            throw ServiceError.notAcceptable("\(operation) issue seen - Wrong payload content-type.")
         }
         guard best.type == .text else { return best.type.rawValue }
         return accepted.namesCharset(of: best.type.rawValue) ? "text/plain; charset=utf-8" : "text/plain; charset=UTF-8"

@@ -9,7 +9,9 @@ struct SecretPayloadRoutes: Sendable {
 
     func add(to routes: inout RouteTable) {
         routes.get("/v1/secrets/{secret}/payload") { exchange, caller in
-            try exchange.response(with: try await secrets.payload(of: try exchange.secretID(), as: caller))
+            try exchange.response(
+                with: try await secrets.payload(of: try exchange.secretID(), as: caller), in: "Secret payload retrieval"
+            )
         }
         routes.on(.put, "/v1/secrets/{secret}", supply)
     }
@@ -34,9 +36,10 @@ struct SecretPayloadRoutes: Sendable {
 extension Exchange {
     /// A payload as the client wants it. Nobody between us may keep it.
     /// - Throws: `ServiceError.notAcceptable`.
-    func response(with payload: SecretPayload) throws -> Response {
+    func response(with payload: SecretPayload, in operation: String) throws -> Response {
         Response(
-            status: .ok, headers: [.contentType: try contentType(for: payload), .cacheControl: "no-store"],
+            status: .ok,
+            headers: [.contentType: try contentType(for: payload, in: operation), .cacheControl: "no-store"],
             bytes: payload.buffer)
     }
 }

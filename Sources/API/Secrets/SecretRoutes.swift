@@ -50,7 +50,8 @@ struct SecretRoutes: Sendable {
     private func show(_ exchange: Exchange, _ caller: Caller) async throws -> Response {
         let id = try exchange.secretID()
         guard exchange.wantsSecretMetadata else {
-            return try exchange.response(with: try await secrets.payload(of: id, as: caller))
+            return try exchange.response(
+                with: try await secrets.payload(of: id, as: caller), in: "Secret retrieval")
         }
         let showsConsumers = exchange.keyManagerVersion >= .v1_1
         let view = try await secrets.get(id, withConsumers: showsConsumers, as: caller)
