@@ -28,7 +28,8 @@ class Keys:
     def __init__(self, server: Server, account) -> None:
         self.url = f"{server.url}/key-manager/v1/secrets"
         self.session = requests.Session()
-        self.session.headers["X-Auth-Token"] = account.token
+        self.session.trust_env = False  # no proxy for the loopback
+        self.session.headers["X-Auth-Token"] = account.sdk.auth_token
         self.stored: dict[str, bytes] = {}
 
     def store(self, payload: bytes | None = None, **fields) -> str:
