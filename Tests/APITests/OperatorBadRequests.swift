@@ -45,7 +45,8 @@ extension BadRequest {
         add("undelete what is erased", "POST", "/deleted-images/{deleted}/undelete", 404)
         add("undelete what was never deleted", "POST", "/deleted-images/{active}/undelete", 404)
         add("discard what was never deleted", "DELETE", "/deleted-images/{active}", 404)
-        for path in ["/keys/\(key)", "/keys/nothing", "/keys/%FF", "/keys/%00"] { add("no such key", "GET", path, 404) }
+        for path in ["/keys/\(key)", "/keys/nothing"] { add("no such key", "GET", path, 404) }
+        for path in ["/keys/%FF", "/keys/%00"] { add("no text", "GET", path, 400) }
         for id in [key, "nothing", "{active}"] {
             add("undelete no deleted key", "POST", "/deleted-keys/\(id)/undelete", 404)
             add("erase no deleted key", "DELETE", "/deleted-keys/\(id)", 404)

@@ -494,7 +494,7 @@ import Testing
 
     @Test(arguments: [true, false])
     func aSlowAnswerIsNotWaitedForForever(_ drips: Bool) async throws {
-        try await withBarbican(changing: { $0.timeoutSeconds = 1 }) { fake, keys in
+        try await withBarbican(changing: { $0.timeoutSeconds = 4 }) { fake, keys in
             fake.decide { $0.isOfSecret ? (drips ? .dripping : .never) : .served }
             let began = ContinuousClock.now
             await expectError(.unavailable) { _ = try await keys.destroy(key, of: image, for: project) }

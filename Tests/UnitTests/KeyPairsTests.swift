@@ -1,4 +1,5 @@
 import Foundation
+import Glibc
 import Testing
 import Trust
 
@@ -9,26 +10,41 @@ import Trust
         let text: String
     }
 
+    /// Foundation's `Process` crashes now and then when several are started while many files are open.
     private func openssl(_ arguments: [String], input: [UInt8]) throws -> Output {
-        let process = Process()
-        process.executableURL = URL(filePath: "/usr/bin/openssl")
-        process.arguments = arguments
-        let (input, output) = (Self.pipe(holding: input), Pipe())
-        process.standardInput = input
-        process.standardOutput = output
-        process.standardError = output
-        try process.run()
-        let text = try output.fileHandleForReading.readToEnd() ?? Data()
-        process.waitUntilExit()
-        return Output(status: process.terminationStatus, text: String(decoding: text, as: UTF8.self))
+        let base = NSTemporaryDirectory() + "openssl-" + UUID().uuidString
+        let (inputPath, outputPath) = (base + ".in", base + ".out")
+        defer {
+            unlink(inputPath)
+            unlink(outputPath)
+        }
+        try Data(input).write(to: URL(filePath: inputPath))
+        var actions = posix_spawn_file_actions_t()
+        posix_spawn_file_actions_init(&actions)
+        defer { posix_spawn_file_actions_destroy(&actions) }
+        posix_spawn_file_actions_addopen(&actions, 0, inputPath, O_RDONLY, 0)
+        posix_spawn_file_actions_addopen(&actions, 1, outputPath, O_WRONLY | O_CREAT | O_TRUNC, 0o600)
+        posix_spawn_file_actions_adddup2(&actions, 1, 2)
+        var words: [UnsafeMutablePointer<CChar>?] = (["openssl"] + arguments).map { strdup($0) } + [nil]
+        var environment: [UnsafeMutablePointer<CChar>?] = [strdup("PATH=/usr/bin:/bin"), nil]
+        defer { for word in words + environment { free(word) } }
+        var child: pid_t = 0
+        try #require(posix_spawn(&child, "/usr/bin/openssl", &actions, nil, &words, &environment) == 0)
+        var status: Int32 = 0
+        while waitpid(child, &status, 0) < 0 { try #require(errno == EINTR) }
+        let text = String(decoding: try Data(contentsOf: URL(filePath: outputPath)), as: UTF8.self)
+        return Output(status: status, text: text)
     }
 
-    /// A key's few kilobytes fit into a pipe's buffer.
-    private static func pipe(holding bytes: [UInt8]) -> Pipe {
-        let pipe = Pipe()
-        pipe.fileHandleForWriting.write(Data(bytes))
-        pipe.fileHandleForWriting.closeFile()
-        return pipe
+    /// Away from the threads that other tests need: parameters of DSA take seconds.
+    private func make(
+        _ algorithm: KeyPairs.Algorithm, bits: Int, passphrase: SecretBytes?
+    ) async throws -> KeyPairs.Pair {
+        try await withCheckedThrowingContinuation { made in
+            DispatchQueue.global().async {
+                made.resume(with: Result { try KeyPairs.make(algorithm, bits: bits, passphrase: passphrase) })
+            }
+        }
     }
 
     private func bytes(_ secret: SecretBytes) -> [UInt8] { secret.withUnsafeBytes { Array($0) } }
@@ -40,8 +56,8 @@ import Trust
         (.dsa, 2048, "Private-Key: (2048 bit)"), (.ec, 256, "NIST CURVE: P-256"), (.ec, 384, "NIST CURVE: P-384"),
         (.ec, 521, "NIST CURVE: P-521"),
     ])
-    func pairsOpenWithOpenSSL(_ algorithm: KeyPairs.Algorithm, _ bits: Int, _ says: String) throws {
-        let pair = try KeyPairs.make(algorithm, bits: bits, passphrase: nil)
+    func pairsOpenWithOpenSSL(_ algorithm: KeyPairs.Algorithm, _ bits: Int, _ says: String) async throws {
+        let pair = try await make(algorithm, bits: bits, passphrase: nil)
         let privateKey = bytes(pair.privateKey)
         #expect(String(decoding: privateKey, as: UTF8.self).hasPrefix("-----BEGIN PRIVATE KEY-----\n"))
         #expect(String(decoding: privateKey, as: UTF8.self).hasSuffix("-----END PRIVATE KEY-----\n"))
@@ -54,9 +70,9 @@ import Trust
     }
 
     @Test(arguments: [(KeyPairs.Algorithm.rsa, 2048), (.dsa, 1024), (.ec, 256)])
-    func aPassphraseLocksThePrivateKey(_ algorithm: KeyPairs.Algorithm, _ bits: Int) throws {
+    func aPassphraseLocksThePrivateKey(_ algorithm: KeyPairs.Algorithm, _ bits: Int) async throws {
         let passphrase = SecretBytes(copying: Array("päss phrase".utf8))
-        let pair = try KeyPairs.make(algorithm, bits: bits, passphrase: passphrase)
+        let pair = try await make(algorithm, bits: bits, passphrase: passphrase)
         let privateKey = bytes(pair.privateKey)
         #expect(String(decoding: privateKey, as: UTF8.self).hasPrefix("-----BEGIN ENCRYPTED PRIVATE KEY-----\n"))
         let opened = try openssl(["pkey", "-passin", "pass:päss phrase", "-pubout"], input: privateKey)

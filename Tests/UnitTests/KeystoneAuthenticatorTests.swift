@@ -328,7 +328,7 @@ import Testing
 
     @Test func silenceMeansUnavailableAndIsNotAskedForAgain() async throws {
         var settings = settings
-        settings.timeoutSeconds = 1
+        settings.timeoutSeconds = 4
         try await withKeystone(settings) { keystone, authenticator in
             keystone.issue("t")
             keystone.intercept { $0.isValidation ? .init(status: 0) : nil }

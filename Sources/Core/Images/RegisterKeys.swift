@@ -46,7 +46,13 @@ struct RegisterKeys: Sendable {
         case let error as KeyManagerError where error.code == .notFound:
             // The image names a key that is not there, or not for its owner: nothing to protect. To keep it all the
             // same would keep others from having theirs deleted, by naming it.
-            return .done { db in try Self.letBe(key, image, in: db) }
+            let now = clock.now
+            return .done { db in
+                let isStillNeeded = try Self.isNeeded(key, image, in: db)
+                try Self.letBe(key, image, in: db)
+                guard isStillNeeded != isNeeded else { return }
+                try Jobs.enqueue(job.name, in: .keys, for: job.project, now: now, db)
+            }
         case let error as KeyManagerError where error.code == .refused: throw JobIsHopeless("\(error)")
         case let error?: throw error
         }
