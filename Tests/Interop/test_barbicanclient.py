@@ -219,7 +219,7 @@ def test_a_token_that_is_none(user, key_manager):
 
         def request(self, url, method, **options):
             return self.real.request(url, method, **options | {
-                "headers": options.get("headers", {}) | {"X-Auth-Token": "forged"}, "authenticated": False})
+                "headers": dict(options.get("headers", {})) | {"X-Auth-Token": "forged"}, "authenticated": False})
 
     client = user.barbican_client()
     client.client.session = Forged(client.client.session)

@@ -166,6 +166,13 @@ def test_one_stays_while_all_others_are_deleted_at_once(user):
 def test_without_the_policy_the_key_stays(user, via, policy):
     key = new_key(user)
     payload = user.keys.payload(key)
+    if via == CINDER and policy not in ("do_not_delete", None):
+        # The common properties' schema knows two words for this one; where it is not installed any is taken.
+        answer = user.api.request("POST", "/v2/images", json={"name": unique("keyed"), **naming(key, via, policy)})
+        if answer.status_code == 400:
+            expect(user.keys.delete(key), 204)
+            return
+        delete(user.api, expect(answer, 201).json()["id"])
     delete(user.api, image_with(user.api, key, via, policy))
     settle(user)
     usable(user, key, payload)

@@ -34,8 +34,9 @@ import Testing
     }
 
     /// Seeds that found a bug. 628: a first start that failed between making the store's directory and syncing
-    /// its name left it to the next, which saw it there; a loss of power took the whole store.
-    @Test(arguments: [628] as [UInt64])
+    /// its name left it to the next, which saw it there; a loss of power took the whole store. 7111: an upload that
+    /// lost its lease while the database failed was told that its image had been deleted.
+    @Test(arguments: [628, 7111] as [UInt64])
     func seedsThatFoundABugStayClean(_ seed: UInt64) {
         expectNone(RandomRuns().run(seed: seed).violations, "seed \(seed)")
     }

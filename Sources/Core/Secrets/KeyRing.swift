@@ -17,8 +17,9 @@ package final class KeyRing: Sendable {
         if let known = keys.withLock({ $0[id]?.bytes }) { return known }
         guard let again = try? reload?() else { return nil }
         return keys.withLock { keys in
-            keys = again
-            return again[id]?.bytes
+            // What the file has no more may still be named by rows that somebody is reading.
+            keys = MasterKeys(again.keys + keys.keys.filter { again[$0.id] == nil })
+            return keys[id]?.bytes
         }
     }
 
