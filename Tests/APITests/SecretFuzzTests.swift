@@ -20,7 +20,7 @@ import Testing
         let seed = Self.number("AMBROTYPE_FUZZ_SEED", 20_261_124)
         var requests = FuzzedRequests(seed: seed)
         for _ in 0..<4 {
-            let answer = try await server.call(.POST, SecretTests.path, as: server.demo, json: requests.secret())
+            let answer = try await server.call(.POST, SecretTests.path, as: server.demo, json: "{}")
             requests.ids.append(String(try #require(answer.json["secret_ref"]?.stringValue).suffix(36)))
         }
         var connection = try await server.connect()
