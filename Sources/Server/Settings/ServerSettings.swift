@@ -284,11 +284,17 @@ extension ServerSettings {
         guard tls == nil, !mayBeInsecure else { return problems }
         var clear: [(key: String, address: ListenAddress, what: String)] = []
         let passwords = "Identity would take passwords in clear from the network"
-        if case .embedded = identity { clear.append(("listen", listen, passwords)) }
+        let secrets = "secrets would cross the network in clear"
+        if case .embedded = identity {
+            clear.append(("listen", listen, passwords))
+        } else if case .embedded = keys {
+            // Every service stands on the main listener as well.
+            clear.append(("listen", listen, secrets))
+        }
         for (key, address, service) in own {
             switch service {
             case .identity: clear.append((key, address, passwords))
-            case .keyManager: clear.append((key, address, "secrets would cross the network in clear"))
+            case .keyManager: clear.append((key, address, secrets))
             case .image: break
             }
         }
