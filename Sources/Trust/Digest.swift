@@ -18,7 +18,7 @@ package enum DigestAlgorithm: String, Sendable, CaseIterable {
         }
     }
 
-    fileprivate var evp: OpaquePointer? {
+    var evp: OpaquePointer? {
         switch self {
         case .md5: EVP_md5()
         case .sha1: EVP_sha1()
