@@ -35,6 +35,11 @@ package struct ImageSignature: Sendable {
         self.certificate = certificate
     }
 
+    /// What `img_signature` is of these bytes: base64 in one line.
+    package static func base64(_ signature: [UInt8]) -> String {
+        String(decoding: Base64.encode(SecretBytes(copying: signature)), as: UTF8.self)
+    }
+
     /// Whether the certificate's key signed these bytes. It takes a millisecond or so of a core.
     /// - Parameter digest: of the image's bytes, by `hash`; a digest of another length is not valid.
     package func isValid(forDigest digest: [UInt8]) -> Bool {

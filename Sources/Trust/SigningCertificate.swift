@@ -74,6 +74,16 @@ package final class SigningCertificate: @unchecked Sendable, Equatable {
 
     deinit { X509_free(x509) }
 
+    /// RFC 7468: lines of 64 characters.
+    package var pem: [UInt8] {
+        let text = Base64.encode(SecretBytes(copying: der))
+        var out = Array("-----BEGIN CERTIFICATE-----\n".utf8)
+        for start in stride(from: 0, to: text.count, by: 64) {
+            out += text[start..<min(start + 64, text.count)] + [UInt8(ascii: "\n")]
+        }
+        return out + Array("-----END CERTIFICATE-----\n".utf8)
+    }
+
     /// Whether the two are the same, byte for byte.
     package static func == (one: SigningCertificate, other: SigningCertificate) -> Bool { one.der == other.der }
 

@@ -31,6 +31,33 @@ package struct SigningKey: Sendable, CustomStringConvertible {
         }
     }
 
+    /// Reads a key from a file that its owner alone may read.
+    /// - Parameter passphraseFile: has the passphrase in its first line, and is its owner's alone, too.
+    /// - Throws: `SignatureError`.
+    package static func load(path: String, passphraseFile: String? = nil) throws(SignatureError) -> SigningKey {
+        let passphrase = try passphraseFile.map { (path) throws(SignatureError) in
+            firstLine(try read(path, what: "passphrase"))
+        }
+        return try SigningKey(pem: try read(path, what: "private key"), passphrase: passphrase)
+    }
+
+    private static func read(_ path: String, what: String) throws(SignatureError) -> SecretBytes {
+        do {
+            return try PrivateFile.read(path)
+        } catch .tooOpen {
+            throw SignatureError("the \(what) in \(path) can be read by others: chmod 600 it")
+        } catch {
+            throw SignatureError("the \(what) in \(path) cannot be read: \(error)")
+        }
+    }
+
+    private static func firstLine(_ text: SecretBytes) -> SecretBytes {
+        text.withUnsafeBytes { bytes in
+            let end = bytes.firstIndex { $0 == UInt8(ascii: "\n") || $0 == UInt8(ascii: "\r") } ?? bytes.count
+            return SecretBytes(copying: UnsafeRawBufferPointer(rebasing: bytes[..<end]))
+        }
+    }
+
     /// Whether the certificate is of this key.
     package func isKey(of certificate: SigningCertificate) -> Bool { key.hasPublicKey(of: certificate.key) }
 
