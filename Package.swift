@@ -66,9 +66,10 @@ let package = Package(
         .target(name: "Core", dependencies: ["Trust", "Persistence", logging, metrics, nioCore], swiftSettings: ours),
         .target(
             name: "Blobs", dependencies: ["Core", "Trust", "CLinuxIO", logging, nioCore, nioPosix], swiftSettings: ours),
-        // Clients of other services (Keystone, …). Core knows them by their seams alone.
+        // Clients of other services (Keystone, …). Core knows them by their seams alone, or not at all.
         .target(
-            name: "Remote", dependencies: ["Core", "Trust", asyncHTTPClient, httpTypes, logging, nioCore, nioHTTP1],
+            name: "Remote",
+            dependencies: ["Core", "Trust", asyncHTTPClient, httpTypes, logging, nioCore, nioHTTP1, nioSSL],
             swiftSettings: ours),
         .target(
             name: "API",
