@@ -134,19 +134,20 @@ struct SignedUpload {
     /// With what the service says, as far as a terminal can show it.
     static func problem(_ operation: String, _ answer: CloudClient.Answer) -> String {
         let json = answer.json
-        let said = json["description"]?.stringValue ?? json["message"]?.stringValue ?? ErrorPage.text(answer.body)
+        let said = ErrorPage.text(
+            json["description"]?.stringValue ?? json["message"]?.stringValue ?? String(buffer: answer.body))
         let shown = String(
             String.UnicodeScalarView(said.unicodeScalars.filter { $0.value >= 0x20 && $0.value != 0x7f }))
         return "\(operation): the service answered \(answer.status)" + (shown.isEmpty ? "" : ": \(shown.prefix(300))")
     }
 }
 
-/// What is readable of an error in HTML, as image services answer it.
+/// What is readable of an error in HTML, as image services answer it, in JSON too.
 private enum ErrorPage {
-    static func text(_ body: ByteBuffer) -> String {
+    static func text(_ body: String) -> String {
         var out = ""
         var isTag = false
-        for character in String(buffer: body).replacing(/<title>.*?<\/title>/, with: "") {
+        for character in body.replacing(/<title>.*?<\/title>/, with: "") {
             if character == "<" { isTag = true }
             if !isTag { out.append(character) }
             if character == ">" {
