@@ -62,6 +62,8 @@ let package = Package(
         .target(name: "CLinuxIO"),
 
         .target(name: "Trust", dependencies: ["CCrypt", "CLinuxIO", "COpenSSL", jwtKit], swiftSettings: ours),
+        // Disk image formats, recognised and checked as their bytes pass. Depends on nothing.
+        .target(name: "Formats", swiftSettings: ours),
         .target(name: "Persistence", dependencies: [grdb, logging, metrics, nioPosix], swiftSettings: ours),
         .target(name: "Core", dependencies: ["Trust", "Persistence", logging, metrics, nioCore], swiftSettings: ours),
         .target(
@@ -91,6 +93,7 @@ let package = Package(
             dependencies: ["Blobs", "Core", "Persistence", "Trust", grdbSQLite, logging, nioCore], swiftSettings: ours),
         .executableTarget(name: "torture", dependencies: ["Simulation", argumentParser], swiftSettings: ours),
 
+        .testTarget(name: "FormatTests", dependencies: ["Formats"], swiftSettings: ours),
         .testTarget(
             name: "UnitTests",
             dependencies: [
