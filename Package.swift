@@ -65,7 +65,9 @@ let package = Package(
         // Disk image formats, recognised and checked as their bytes pass. Depends on nothing.
         .target(name: "Formats", swiftSettings: ours),
         .target(name: "Persistence", dependencies: [grdb, logging, metrics, nioPosix], swiftSettings: ours),
-        .target(name: "Core", dependencies: ["Trust", "Persistence", logging, metrics, nioCore], swiftSettings: ours),
+        .target(
+            name: "Core", dependencies: ["Formats", "Trust", "Persistence", logging, metrics, nioCore],
+            swiftSettings: ours),
         .target(
             name: "Blobs", dependencies: ["Core", "Trust", "CLinuxIO", logging, nioCore, nioPosix], swiftSettings: ours),
         // Clients of other services (Keystone, …). Core knows them by their seams alone, or not at all.

@@ -24,6 +24,9 @@ final class BarbicanClient: Sendable {
             self.body = body
         }
 
+        /// As it came.
+        var bytes: [UInt8] { Array(body.readableBytesView) }
+
         /// What Barbican says of an error (digest, section 2). Not for messages: it is not ours.
         var complaint: String { (try? JSONValue(parsing: body))?["description"]?.stringValue ?? "" }
 
@@ -48,12 +51,14 @@ final class BarbicanClient: Sendable {
     private let tokens: ProjectTokens
     private let http: HTTPClient
     private let abilities: LookupCache<Abilities>
+    private let catalogued: LookupCache<String?>
 
     init(_ settings: BarbicanSettings, surroundings: Surroundings) {
         self.settings = settings
         self.surroundings = surroundings
         tokens = ProjectTokens(settings, clock: surroundings.clock)
         abilities = LookupCache(clock: surroundings.clock, maxAgeSeconds: Self.abilitiesSeconds, limit: 8)
+        catalogued = LookupCache(clock: surroundings.clock, maxAgeSeconds: Self.abilitiesSeconds, limit: 1)
         // A redirect would take the token along to wherever it says.
         var configuration = HTTPClient.Configuration(redirectConfiguration: .disallow)
         let timeout = TimeAmount.seconds(settings.timeoutSeconds)
@@ -121,6 +126,23 @@ final class BarbicanClient: Sendable {
                 return answer
             }
         }
+    }
+
+    /// A secret's payload, read with a token that is not ours.
+    /// - Parameter path: below `/v1/`.
+    /// - Returns: the answer, whatever its status.
+    func payload(_ path: String, accept: String, token: String, _ operation: String) async throws -> Answer {
+        let url: String?
+        if let given = settings.url {
+            url = given
+        } else {
+            url = try await catalogued.value(for: TokenKey(token: "", variant: "key-manager")) {
+                try await tokens.keyManagerURL()
+            }
+        }
+        var request = HTTPClientRequest(url: try baseURL(url) + "/v1/" + path)
+        request.headers = ["X-Auth-Token": token, "Accept": accept]
+        return try await send(request, operation)
     }
 
     // MARK: Discovery

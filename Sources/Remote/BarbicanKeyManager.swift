@@ -12,7 +12,7 @@ package final class BarbicanKeyManager: KeyManager {
     private static let pageSize = 100
     private static let pageLimit = 100
 
-    private let client: BarbicanClient
+    let client: BarbicanClient
 
     package init(_ settings: BarbicanSettings, surroundings: Surroundings) {
         precondition(settings.timeoutSeconds > 0)
@@ -139,7 +139,7 @@ package final class BarbicanKeyManager: KeyManager {
     // MARK: Answers
 
     /// Barbican has no others, and what is none must not become part of a path.
-    private static func isPossible(_ key: SecretID) -> Bool { SecretID(canonical: key.rawValue) != nil }
+    static func isPossible(_ key: SecretID) -> Bool { SecretID(canonical: key.rawValue) != nil }
 
     private static func notFound(_ operation: String) -> KeyManagerError {
         KeyManagerError(code: .notFound, operation: operation, cause: "there is no such key")

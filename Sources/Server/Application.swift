@@ -79,8 +79,21 @@ package final class Application: Sendable {
             secrets = nil
             barbican = nil
         }
-        let keys: (any KeyManager)? = secrets.map { EmbeddedKeyManager($0) } ?? barbican
-        images = try await settings.image.asyncMap { try await Self.openImages($0, keys, database, process) }
+        let keys = KeyParts(
+            manager: secrets.map { EmbeddedKeyManager($0) } ?? barbican,
+            certificates: secrets.map { EmbeddedCertificates($0) } ?? barbican)
+        images = try await settings.image.asyncMap {
+            let seal = try await StartProblem.wrapping("record key") {
+                try RecordSeal.loadOrCreate(path: directory.recordKey)
+            }
+            return try await Self.openImages($0, keys, seal, database, process)
+        }
+    }
+
+    /// What images need of whoever keeps keys; nothing when nobody does.
+    private struct KeyParts {
+        let manager: (any KeyManager)?
+        let certificates: (any CertificateSource)?
     }
 
     private static func openDatabase(
@@ -130,9 +143,15 @@ package final class Application: Sendable {
     }
 
     private static func openImages(
-        _ choice: ServerSettings.ImageChoice, _ keys: (any KeyManager)?, _ database: SQLiteDatabase,
+        _ choice: ServerSettings.ImageChoice, _ keys: KeyParts, _ seal: RecordSeal, _ database: SQLiteDatabase,
         _ process: Process
     ) async throws -> Images {
+        let algorithm = choice.settings.hashAlgorithm
+        if algorithm.isWeak {
+            process.logger.warning(
+                "image.hash_algorithm is weak: others can make two images of one digest; choose sha256 or longer",
+                metadata: ["algorithm": "\(algorithm.rawValue)"])
+        }
         let used = try await StartProblem.wrapping("database") {
             try await database.read { db in
                 Set(try db.query("SELECT DISTINCT store FROM blobs") { try $0.get(0, as: StoreID.self) })
@@ -147,8 +166,9 @@ package final class Application: Sendable {
         }
         let images = Images(
             database: database, stores: StoreSet(stores, default: choice.settings.defaultStore),
-            surroundings: process.surroundings, settings: choice.settings, keys: keys,
-            instance: InstanceID(process.surroundings.uuid()), logger: process.logger)
+            surroundings: process.surroundings, settings: choice.settings, keys: keys.manager,
+            certificates: keys.certificates, seal: seal, instance: InstanceID(process.surroundings.uuid()),
+            logger: process.logger)
         try await StartProblem.wrapping("interrupted uploads") { try await images.recover(logger: process.logger) }
         try await StartProblem.wrapping("keys of images") { _ = try await images.registerKeys() }
         return images

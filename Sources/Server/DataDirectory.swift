@@ -11,6 +11,7 @@ package struct StartProblem: Error, CustomStringConvertible {
 ///     DIR/lock             who has the directory; locked (flock(2)) while the server runs
 ///     DIR/ambrotype.db     the database, with SQLite's -wal and -shm beside it
 ///     DIR/token-keys.pem   the keys that sign tokens (mode 0600)
+///     DIR/record-key       the key that seals what was verified of images (mode 0600)
 ///     DIR/master-keys      the keys that wrap the keys of projects (mode 0600), unless they are elsewhere
 ///     DIR/clouds.yaml      credentials for clients (mode 0600)
 ///     DIR/disable          if there, /healthcheck answers 503
@@ -23,6 +24,7 @@ package final class DataDirectory: Sendable {
 
     package var database: String { path + "/ambrotype.db" }
     package var tokenKeys: String { path + "/token-keys.pem" }
+    package var recordKey: String { path + "/record-key" }
     package var clouds: String { path + "/clouds.yaml" }
     package var disableSwitch: String { path + "/disable" }
 

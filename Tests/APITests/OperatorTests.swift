@@ -35,7 +35,7 @@ import Testing
 
     @Test(arguments: ["", "/"]) func theIndexLinksToWhatThereIs(_ path: String) async throws {
         let links = try await read(server, path)["links"]?.arrayValue ?? []
-        #expect(links.count == 7)
+        #expect(links.count == 8)
         for link in links {
             let href = try #require(link["href"]?.stringValue)
             try await server.call(.GET, "/image" + href, as: server.admin).expect(200)

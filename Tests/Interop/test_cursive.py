@@ -5,12 +5,14 @@ import uuid
 
 import pytest
 from castellan.common.objects.x_509 import X509
+from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import serialization
 from cursive import certificate_utils, signature_utils
 from cursive.exception import SignatureVerificationError
 from oslo_config import cfg
 
+from ambrotype import REPOSITORY
 from castellan_services import NovaContext, configuration_file, glance_context, manager
 from clouds import unique
 from image_api import MIB, Pattern, expect
@@ -148,3 +150,32 @@ def test_an_image_of_the_service_is_verified_by_its_own_properties(signer, conte
     verifier.update(signer.api.download(image).content)
     verifier.verify()
     expect(signer.api.delete(image), 204)
+
+
+def vectors(name: str) -> list[dict[str, str]]:
+    """The records of a file of Tests/Vectors/signatures: `NAME = value` lines, with empty lines in between."""
+    text = (REPOSITORY / "Tests/Vectors/signatures" / name).read_text()
+    blocks = ["\n".join(line for line in block.splitlines() if not line.startswith("#")) for block in text.split("\n\n")]
+    return [dict(line.split(" = ", 1) for line in block.splitlines()) for block in blocks if block.strip()]
+
+
+def test_cursive_agrees_on_every_vector(signer):
+    """On those of the kinds that it can verify: its library of cryptography has no SECT curves any more."""
+    stored = {}
+    agreed = 0
+    for record in vectors("signatures.txt"):
+        kind, certificate_name = record["TYPE"], record["CERTIFICATE"]
+        if "SECT" in kind:
+            continue
+        if certificate_name not in stored:
+            [der] = [one["CERTIFICATE"] for one in vectors("certificates.txt") if one["NAME"] == certificate_name]
+            # castellan takes PEM and nothing else from a Barbican.
+            pem = pem_of(x509.load_der_x509_certificate(base64.b64decode(der)))
+            stored[certificate_name] = signer.keys.store(pem, secret_type="certificate", name=unique("vector"))
+        arguments = NovaContext(signer), stored[certificate_name], kind, record["HASH"], record["SIGNATURE"]
+        data = bytes.fromhex(record["DATA"])
+        verify(*arguments, data)
+        with pytest.raises(InvalidSignature):
+            verify(*arguments, data[:-1] + bytes([data[-1] ^ 1]))
+        agreed += 1
+    assert agreed >= 40

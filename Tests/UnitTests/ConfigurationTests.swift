@@ -407,7 +407,7 @@ import Trust
         for table in Setting.all where table.isTable {
             for entry in table.entries {
                 let name = entry.key.dropFirst(table.key.count + 1)
-                #expect(name.allSatisfy { $0.isLowercase || $0 == "-" }, "\(entry.key)")
+                #expect(name.allSatisfy { $0.isLowercase || $0 == "-" || $0 == "_" }, "\(entry.key)")
                 #expect(!entry.isTable && !keys.contains(entry.key), "\(entry.key)")
             }
         }

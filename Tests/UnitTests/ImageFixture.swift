@@ -5,6 +5,7 @@ import Logging
 import NIOCore
 import Persistence
 import Synchronization
+import Trust
 
 /// A clock that stands still until told otherwise. A sleeper sleeps until it is cancelled.
 final class StillClock: WallClock {
@@ -49,11 +50,13 @@ final class ImageFixture: Sendable {
     let database: SQLiteDatabase
     let store: FileBlobStore
     let images: Images
+    /// The same in every process.
+    static let seal = RecordSeal(key: SecretBytes(copying: [UInt8](repeating: 7, count: 32)))
     let settings: ImageSettings
 
     init(
         _ change: (inout ImageSettings) -> Void = { _ in }, stores: [StoreID] = ["local"],
-        keys: (any KeyManager)? = nil
+        keys: (any KeyManager)? = nil, certificates: (any CertificateSource)? = nil
     ) async throws {
         directory = FileManager.default.temporaryDirectory.appending(path: "ambrotype-\(UUID().uuidString)")
         try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
@@ -68,7 +71,8 @@ final class ImageFixture: Sendable {
         self.settings = settings
         images = Images(
             database: database, stores: StoreSet([store], default: "local"), surroundings: surroundings,
-            settings: settings, keys: keys, instance: "this", logger: .silent)
+            settings: settings, keys: keys, certificates: certificates, seal: Self.seal, instance: "this",
+            logger: .silent)
     }
 
     deinit { try? FileManager.default.removeItem(at: directory) }
@@ -77,7 +81,7 @@ final class ImageFixture: Sendable {
     func restarted() -> Images {
         Images(
             database: database, stores: StoreSet([store], default: "local"), surroundings: surroundings,
-            settings: settings, instance: "another", logger: .silent)
+            settings: settings, seal: Self.seal, instance: "another", logger: .silent)
     }
 
     func caller(_ project: ProjectID = "p1", roles: Set<String> = ["member", "reader"]) -> Caller {

@@ -286,7 +286,8 @@ private struct QuickClock: WallClock {
         let surroundings = Surroundings(clock: QuickClock(), randomness: SeededRandomness(), work: DirectWork())
         let images = Images(
             database: fixture.database, stores: StoreSet([fixture.store, HangingStore()], default: "local"),
-            surroundings: surroundings, settings: fixture.settings, instance: "this", logger: .silent)
+            surroundings: surroundings, settings: fixture.settings, seal: ImageFixture.seal, instance: "this",
+            logger: .silent)
         let stores = try await OperatorView(images).storeStates(as: fixture.admin)
         #expect(stores.map(\.id) == ["local", "hanging"])
         #expect(stores[0].space != nil)

@@ -206,7 +206,8 @@ import Testing
         let theirs = try await before.imageNaming(otherKey, as: before.caller("p2"), bytes: nil)
         let after = Images(
             database: before.database, stores: StoreSet([before.store], default: "local"),
-            surroundings: before.surroundings, settings: before.settings, keys: keys, instance: "another",
+            surroundings: before.surroundings, settings: before.settings, keys: keys, seal: ImageFixture.seal,
+            instance: "another",
             logger: .silent)
         #expect(try await after.registerKeys() == 4)
         #expect(try await after.registerKeys() == 4)
@@ -235,7 +236,8 @@ import Testing
         }
         let after = Images(
             database: fixture.database, stores: StoreSet([fixture.store], default: "local"),
-            surroundings: fixture.surroundings, settings: fixture.settings, keys: keys, instance: "another",
+            surroundings: fixture.surroundings, settings: fixture.settings, keys: keys, seal: ImageFixture.seal,
+            instance: "another",
             logger: .silent)
         #expect(try await after.registerKeys() == count)
         let jobs = try await fixture.database.read { db in

@@ -34,7 +34,7 @@ import Testing
         "Trust": ["COpenSSL", "CCrypt", "CLinuxIO", "JWTKit"],
         "Formats": [],
         "Persistence": ["GRDB", "GRDBSQLite"],
-        "Core": ["Trust", "Persistence"],
+        "Core": ["Formats", "Trust", "Persistence"],
         "Blobs": ["Core", "Trust", "CLinuxIO"],
         "Remote": ["Core", "Trust", "AsyncHTTPClient", "HTTPTypes", "NIOHTTP1", "NIOSSL"],
         "API": ["Core", "HTTPTypes", "HummingbirdCore", "NIOHTTPTypes"],

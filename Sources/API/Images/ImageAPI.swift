@@ -24,7 +24,9 @@ package struct ImageAPI: APIService {
         ImageMemberRoutes(images: images).add(to: &routes)
         ImageSchemaRoutes(settings: images.settings).add(to: &routes)
         ImageInfoRoutes(images: images).add(to: &routes)
-        OperatorRoutes(view: OperatorView(images)).add(to: &routes)
+        let view = OperatorView(images)
+        OperatorRoutes(view: view).add(to: &routes)
+        ProvenanceRoutes(images: images, view: view).add(to: &routes)
         self.routes = routes
     }
 

@@ -18,7 +18,8 @@ struct ImageDataRoutes: Sendable {
         }
         try await images.upload(
             exchange.body, to: exchange.image, declaredSizeBytes: try declaredSize(exchange.headers),
-            store: exchange.headers[.metaStore].map(StoreID.init(rawValue:)), as: caller)
+            store: exchange.headers[.metaStore].map(StoreID.init(rawValue:)), as: caller,
+            token: exchange.headers[.authToken].map(CallerToken.init))
         return .empty(.noContent)
     }
 
@@ -51,9 +52,10 @@ struct ImageDataRoutes: Sendable {
         if span.isPartial {
             headers[.contentRange] = "bytes \(span.offset)-\(span.offset + span.count - 1)/\(data.sizeBytes)"
         }
+        let reader = span.count == data.sizeBytes ? data.wholeReader : data.reader
         return Response(
             status: span.isPartial ? .partialContent : .ok, headers: headers,
-            body: ImageBody.stream(data.reader, offset: span.offset, count: span.count))
+            body: ImageBody.stream(reader, offset: span.offset, count: span.count))
     }
 }
 

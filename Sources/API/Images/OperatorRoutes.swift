@@ -7,7 +7,7 @@ import HummingbirdCore
 struct OperatorRoutes: Sendable {
     static let root = "/ambrotype/v1"
     private static let collections = [
-        "deletions", "jobs", "leases", "stores", "usage", "deleted-images", "deleted-keys",
+        "deletions", "jobs", "leases", "stores", "usage", "deleted-images", "deleted-keys", "flagged-images",
     ]
 
     let view: OperatorView

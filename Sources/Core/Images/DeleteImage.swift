@@ -33,5 +33,7 @@ extension Images {
         try db.execute("DELETE FROM image_properties WHERE image_id = $1", id)
         try db.execute("DELETE FROM image_tags WHERE image_id = $1", id)
         try db.execute("DELETE FROM image_members WHERE image_id = $1", id)
+        try db.execute("DELETE FROM image_provenance WHERE image_id = $1", id)
+        try db.execute("DELETE FROM image_flags WHERE image_id = $1", id)
     }
 }

@@ -6,6 +6,7 @@ package enum ImageMigrations {
         Migration(200, "images", images + children + blobs),
         Migration(201, "recycle bin", recycleBin + blobsWithJobs),
         Migration(202, "size of the recycle bin", recycleBinSize),
+        Migration(203, "provenance of images", provenance),
     ]
 
     /// A deleted image stays as a row, so that its id is never given out again (OSSN-0075). All that
@@ -196,5 +197,44 @@ package enum ImageMigrations {
     /// The bin's size is a metric, hence asked for every few seconds.
     private static let recycleBinSize = [
         "CREATE INDEX blobs_recycled ON blobs (project, size_bytes) WHERE state = 'recycled'"
+    ]
+
+    /// What was verified of an image's bytes (Provenance.swift), and what was found wrong with them since
+    /// (ImageFlags.swift). A signer is there whole or not at all.
+    private static let provenance = [
+        """
+        CREATE TABLE image_provenance (
+            image_id TEXT PRIMARY KEY REFERENCES images (id),
+            size_bytes BIGINT NOT NULL,
+            algorithm TEXT NOT NULL,
+            digest TEXT NOT NULL,
+            signer_subject TEXT,
+            signer_fingerprint TEXT,
+            certificate TEXT,
+            key_type TEXT,
+            hash_method TEXT,
+            chain TEXT CHECK (chain IN ('unchecked', 'trusted', 'untrusted')),
+            chain_detail TEXT,
+            verified_at BIGINT NOT NULL,
+            seal_key TEXT NOT NULL,
+            seal TEXT NOT NULL,
+            CHECK ((signer_subject IS NULL) = (signer_fingerprint IS NULL)),
+            CHECK ((signer_subject IS NULL) = (certificate IS NULL)),
+            CHECK ((signer_subject IS NULL) = (key_type IS NULL)),
+            CHECK ((signer_subject IS NULL) = (hash_method IS NULL)),
+            CHECK ((signer_subject IS NULL) = (chain IS NULL))
+        )
+        """,
+        """
+        CREATE TABLE image_flags (
+            image_id TEXT PRIMARY KEY REFERENCES images (id),
+            store TEXT,
+            reason TEXT NOT NULL,
+            first_at BIGINT NOT NULL,
+            last_at BIGINT NOT NULL,
+            count BIGINT NOT NULL
+        )
+        """,
+        "CREATE INDEX image_flags_first ON image_flags (first_at, image_id)",
     ]
 }

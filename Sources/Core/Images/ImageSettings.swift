@@ -27,6 +27,8 @@ package struct ImageSettings: Sendable {
     package var leaseSeconds: Int64 = 30
     /// Bytes of uploads that may be in memory at once, over all uploads.
     package var uploadBufferBytes = 96 << 20
+    package var signatures = SignatureSettings()
+    package var formats = FormatSettings()
     /// The store for uploads that name none.
     package var defaultStore: StoreID = "local"
 

@@ -1,5 +1,6 @@
 import Logging
 import Persistence
+import Trust
 
 /// The image service's use cases. One file each: `CreateImage.swift`, `UploadImage.swift`, ….
 package struct Images: Sendable {
@@ -14,6 +15,10 @@ package struct Images: Sendable {
     let jobs: Jobs
     /// Nil when nobody keeps keys.
     let keys: (any KeyManager)?
+    /// Where the certificates of signed images are; nil when there is no key manager.
+    let certificates: (any CertificateSource)?
+    /// What makes the records of what was verified this server's own.
+    let seal: RecordSeal
     let instances: Instances
     let uploadLeases: LeaseWatch
     let reconcilerWake: WakeSignals
@@ -22,13 +27,16 @@ package struct Images: Sendable {
     ///   takes over what its predecessors held.
     package init(
         database: any SQLDatabase, stores: StoreSet, surroundings: Surroundings, settings: ImageSettings,
-        keys: (any KeyManager)? = nil, instance: InstanceID, node: String = "local", logger: Logger
+        keys: (any KeyManager)? = nil, certificates: (any CertificateSource)? = nil, seal: RecordSeal,
+        instance: InstanceID, node: String = "local", logger: Logger
     ) {
         self.database = database
         self.stores = stores
         self.surroundings = surroundings
         self.settings = settings
         self.keys = keys
+        self.certificates = certificates
+        self.seal = seal
         self.instance = instance
         uploads = UploadBudget(limitBytes: settings.uploadBufferBytes)
         uploadLeases = LeaseWatch(leaseSeconds: settings.leaseSeconds)

@@ -6,11 +6,13 @@ import Trust
 
 /// `PUT /v2/images/{id}/file`, from permission to `active`.
 ///
-/// 1. One transaction claims: the image goes from `queued` to `saving`, a row announces the bytes,
+/// 1. If the image is signed, the signer's certificate is fetched and judged.
+/// 2. One transaction claims: the image goes from `queued` to `saving`, a row announces the bytes,
 ///    with a lease and the quota they may use.
-/// 2. The bytes stream to the store and through the digests, while the lease is renewed.
-/// 3. The store makes them durable.
-/// 4. One transaction commits: the bytes are the image's, the image is `active`.
+/// 3. The bytes stream to the store, through the digests and past the format's inspector, while the lease is
+///    renewed; then the signature and the format have to fit.
+/// 4. The store makes them durable.
+/// 5. One transaction commits: the bytes are the image's, what was verified is on record, the image is `active`.
 ///
 /// Whatever fails on the way, the image goes back to `queued` and the bytes are doomed, in one
 /// transaction; the reconciler does the same for an upload that a crash cut off.
@@ -18,24 +20,29 @@ extension Images {
     /// - Parameters:
     ///   - body: the bytes; it must throw when it ends before it is whole.
     ///   - declaredSizeBytes: the exact size, when the client told it.
+    ///   - token: what `caller` came with, for the key manager.
     /// - Throws: `ServiceError`: `.notFound`, `.forbidden`; `.badRequest` (formats unset, unknown store,
-    ///   size mismatch), `.conflict` (not `queued`), `.gone` (deleted meanwhile), `.tooLarge`
-    ///   (quota, cap, disk), `.unavailable` (store); and what `body` throws.
+    ///   size mismatch, signature), `.conflict` (not `queued`), `.gone` (deleted meanwhile), `.tooLarge`
+    ///   (quota, cap, disk), `.unsupportedMediaType` (the format of the bytes), `.unavailable` (store, key
+    ///   manager); and what `body` throws.
     package func upload<Body: AsyncSequence & Sendable>(
-        _ body: Body, to id: ImageID, declaredSizeBytes: Int64?, store: StoreID?, as caller: Caller
+        _ body: Body, to id: ImageID, declaredSizeBytes: Int64?, store: StoreID?, as caller: Caller,
+        token: CallerToken? = nil
     ) async throws where Body.Element == ByteBuffer {
         let storeID = store ?? stores.default
         guard let blobStore = stores[storeID] else {
             throw ServiceError.badRequest("There is no store '\(storeID)' to upload to.")
         }
+        let image = try await database.read { try uploadableImage(id, as: caller, in: $0) }
+        let signature = try await expectedSignature(of: image, as: caller, token: token)
         let lease = BlobLease(blob: BlobID(surroundings.uuid()), store: storeID, image: id, epoch: 1)
         held.hold(lease.blob)
         defer { held.letGo(lease.blob) }
-        let claim = try await claimUpload(lease, declaredSizeBytes: declaredSizeBytes, as: caller)
+        let claim = try await claimUpload(lease, signature, declaredSizeBytes: declaredSizeBytes, as: caller)
         uploadsInFlight.increment()
         defer { uploadsInFlight.decrement() }
         do {
-            try await stream(body, claim, into: blobStore)
+            try await stream(body, claim, into: blobStore, logger: caller.logger)
         } catch {
             switch await giveUp(lease, caller: caller) {
             case .undone, .leftToReconciler:
@@ -54,29 +61,42 @@ extension Images {
 
     private struct Claim: Sendable {
         let lease: BlobLease
+        let signature: ExpectedSignature?
+        let format: FormatWatch?
+        /// Outside a container a raw image's virtual size is its bytes', whoever looks.
         let isRaw: Bool
         let declaredSizeBytes: Int64?
         /// What the quota was charged when the claim was made.
         let reservedBytes: Int64
     }
 
+    /// An image that its caller may upload to, and that takes data.
+    private func uploadableImage(_ id: ImageID, as caller: Caller, in db: any SQLConnection) throws -> Image {
+        guard let image = try db.image(id) else { throw ServiceError.noImage(id) }
+        try ImagePolicy.require(.uploadImage, caller, image, isMember: try db.isMember(caller.projectID, of: id))
+        guard image.status == .queued else {
+            throw ServiceError.conflict(
+                "Image status transition from \(image.status.rawValue) to saving is not allowed")
+        }
+        guard image.diskFormat != nil, image.containerFormat != nil else {
+            throw ServiceError.badRequest(
+                "Properties disk_format, container_format must be set prior to saving data.")
+        }
+        return image
+    }
+
     private func claimUpload(
-        _ lease: BlobLease, declaredSizeBytes: Int64?, as caller: Caller
+        _ lease: BlobLease, _ signature: ExpectedSignature?, declaredSizeBytes: Int64?, as caller: Caller
     ) async throws -> Claim {
         if let size = declaredSizeBytes, size > settings.sizeCapBytes { throw sizeCapExceeded }
         let id = lease.image
         let now = now
         return try await database.write { db in
-            guard let image = try db.image(id) else { throw ServiceError.noImage(id) }
-            try ImagePolicy.require(
-                .uploadImage, caller, image, isMember: try db.isMember(caller.projectID, of: id))
-            guard image.status == .queued else {
+            let image = try uploadableImage(id, as: caller, in: db)
+            guard try SignatureProperties(of: image) == signature?.properties else {
                 throw ServiceError.conflict(
-                    "Image status transition from \(image.status.rawValue) to saving is not allowed")
-            }
-            guard image.diskFormat != nil, image.containerFormat != nil else {
-                throw ServiceError.badRequest(
-                    "Properties disk_format, container_format must be set prior to saving data.")
+                    "The properties of the signature of image \(id) changed while its certificate was fetched; upload "
+                        + "again.")
             }
             try ImageQuota.requireRoomForUpload(by: image.owner, settings, in: db)
             let reserved = try ImageQuota.reservation(
@@ -90,8 +110,8 @@ extension Images {
                 "UPDATE images SET status = 'saving', size = $1 WHERE id = $2 AND status = 'queued'",
                 declaredSizeBytes, id)
             return Claim(
-                lease: lease, isRaw: image.diskFormat == "raw", declaredSizeBytes: declaredSizeBytes,
-                reservedBytes: reserved)
+                lease: lease, signature: signature, format: FormatWatch(image, settings.formats),
+                isRaw: image.diskFormat == "raw", declaredSizeBytes: declaredSizeBytes, reservedBytes: reserved)
         }
     }
 
@@ -101,25 +121,28 @@ extension Images {
         .tooLarge("The maximum image size of \(settings.sizeCapBytes) bytes is exceeded.")
     }
 
-    /// Steps 2 to 4.
+    /// Steps 3 to 5.
     private func stream<Body: AsyncSequence & Sendable>(
-        _ body: Body, _ claim: Claim, into store: any BlobStore
+        _ body: Body, _ claim: Claim, into store: any BlobStore, logger: Logger
     ) async throws where Body.Element == ByteBuffer {
         try await withThrowingTaskGroup(of: Void.self) { group in
             group.addTask { try await keepLease(claim.lease) }
             group.addTask {
                 let writer = try await store.begin(claim.lease.blob, expectedBytes: claim.declaredSizeBytes)
                 do {
+                    var algorithms: Set<DigestAlgorithm> = [.md5, settings.hashAlgorithm]
+                    if let signature = claim.signature { algorithms.insert(signature.properties.hash.digest) }
                     let pipeline = UploadPipeline(
-                        work: surroundings.work, budget: uploads, hashAlgorithm: settings.hashAlgorithm)
+                        work: surroundings.work, budget: uploads, algorithms: algorithms, format: claim.format)
                     let admission = Admission(images: self, claim: claim)
                     let bytes = try await pipeline.run(body, to: writer) { try await admission.admit($0) }
                     if let declared = claim.declaredSizeBytes, declared != bytes.sizeBytes {
                         throw ServiceError.badRequest(
                             "The declared size of \(declared) bytes does not match the \(bytes.sizeBytes) bytes sent.")
                     }
+                    let virtualSize = try await verified(bytes, claim, logger: logger)
                     try await writer.commit()
-                    try await commitUpload(claim, bytes)
+                    try await commitUpload(claim, bytes, virtualSizeBytes: virtualSize)
                 } catch {
                     await writer.abandon()
                     throw error
@@ -152,11 +175,32 @@ extension Images {
         .unavailable("The upload to image \(id) stalled for too long and was given up; upload again.")
     }
 
-    private func commitUpload(_ claim: Claim, _ bytes: UploadedBytes) async throws {
+    /// Whether the bytes are what they should be, before anything of them lasts.
+    /// - Returns: the virtual size, if there is one.
+    /// - Throws: `ServiceError`: `.badRequest` (signature), `.unsupportedMediaType` (format).
+    private func verified(_ bytes: UploadedBytes, _ claim: Claim, logger: Logger) async throws -> Int64? {
+        if let signature = claim.signature {
+            let digest = bytes[signature.properties.hash.digest]
+            try await surroundings.work.run { try signature.check(digest) }
+        }
+        guard let format = claim.format else { return claim.isRaw ? bytes.sizeBytes : nil }
+        let image = claim.lease.image
+        return try await surroundings.work.run {
+            try format.virtualSizeBytes(streamBytes: bytes.sizeBytes, image: image, logger: logger)
+        }
+    }
+
+    private func commitUpload(
+        _ claim: Claim, _ bytes: UploadedBytes, virtualSizeBytes virtualSize: Int64?
+    ) async throws {
         let now = now
         let lease = claim.lease
-        let virtualSize = claim.isRaw ? bytes.sizeBytes : nil
         let algorithm = settings.hashAlgorithm.rawValue
+        let hashValue = Hex.encode(bytes[settings.hashAlgorithm])
+        let checksum = Hex.encode(bytes[.md5])
+        let record = Provenance(
+            image: lease.image, sizeBytes: bytes.sizeBytes, algorithm: algorithm, digest: hashValue,
+            signer: claim.signature?.signer, verifiedAt: now)
         try await database.write { db in
             guard try BlobLedger.makeLive(lease, sizeBytes: bytes.sizeBytes, in: db) else {
                 throw LeaseTaken()
@@ -167,8 +211,9 @@ extension Images {
                     os_hash_value = $5, updated_at = $6
                 WHERE id = $7 AND status = 'saving'
                 """,
-                bytes.sizeBytes, virtualSize, bytes.checksum, algorithm, bytes.hashValue, now, lease.image)
+                bytes.sizeBytes, virtualSize, checksum, algorithm, hashValue, now, lease.image)
             guard changed == 1 else { throw LeaseTaken() }
+            try record.keep(sealedBy: seal, in: db)
         }
     }
 

@@ -173,20 +173,31 @@ final class BoundedQueue<Element: Sendable>: Sendable {
 /// What an upload's bytes turned out to be.
 struct UploadedBytes: Sendable {
     let sizeBytes: Int64
-    let checksum: String
-    let hashValue: String
+    /// Of each algorithm the pipeline was asked for.
+    private let digests: [DigestAlgorithm: [UInt8]]
+
+    init(sizeBytes: Int64, digests: [DigestAlgorithm: [UInt8]]) {
+        self.sizeBytes = sizeBytes
+        self.digests = digests
+    }
+
+    subscript(_ algorithm: DigestAlgorithm) -> [UInt8] {
+        guard let digest = digests[algorithm] else { preconditionFailure("\(algorithm) was not asked for") }
+        return digest
+    }
 }
 
 /// Streams bytes to a store and through the digests, all at once: the socket is read, the digests
 /// are fed and the file is written by different threads, a few chunks apart.
 ///
-///     body ──▶ chunks ──┬──▶ MD5
-///                       ├──▶ the configured digest
+///     body ──▶ chunks ──┬──▶ a digest, each algorithm once
+///                       ├──▶ FormatWatch, if any
 ///                       └──▶ BlobWriter
 struct UploadPipeline: Sendable {
     let work: any WorkPool
     let budget: UploadBudget
-    let hashAlgorithm: DigestAlgorithm
+    let algorithms: Set<DigestAlgorithm>
+    let format: FormatWatch?
 
     /// - Parameter admit: told the number of bytes received so far before they go on; throws to refuse them.
     /// - Throws: what the body, `admit` or the writer throws.
@@ -195,14 +206,14 @@ struct UploadPipeline: Sendable {
     ) async throws -> UploadedBytes where Body.Element == ByteBuffer {
         budget.beginUpload()
         defer { budget.endUpload() }
-        let checksum = Digest(.md5)
-        let hash = Digest(hashAlgorithm)
         let work = work
-        let lanes: [@Sendable (UploadChunk) async throws -> Void] = [
-            { chunk in try await work.run { chunk.feed(checksum) } },
-            { chunk in try await work.run { chunk.feed(hash) } },
-            { chunk in try await writer.write(chunk.buffers) },
-        ]
+        // In an order of their own, so that a seeded run of the simulation is the same every time.
+        let digests = algorithms.sorted { $0.rawValue < $1.rawValue }.map { Digest($0) }
+        var lanes: [@Sendable (UploadChunk) async throws -> Void] = digests.map { digest in
+            { chunk in try await work.run { chunk.feed { digest.update($0) } } }
+        }
+        if let format { lanes.append { chunk in try await work.run { chunk.feed { format.feed($0) } } } }
+        lanes.append { chunk in try await writer.write(chunk.buffers) }
         let queues = lanes.map { _ in BoundedQueue<UploadChunk>(capacity: 2) }
         let size = try await withThrowingTaskGroup(of: Int64.self) { group in
             for (lane, queue) in zip(lanes, queues) {
@@ -222,7 +233,7 @@ struct UploadPipeline: Sendable {
             return size
         }
         return UploadedBytes(
-            sizeBytes: size, checksum: Hex.encode(checksum.finish()), hashValue: Hex.encode(hash.finish()))
+            sizeBytes: size, digests: Dictionary(uniqueKeysWithValues: digests.map { ($0.algorithm, $0.finish()) }))
     }
 
     private func produce<Body: AsyncSequence & Sendable>(
@@ -253,8 +264,8 @@ struct UploadPipeline: Sendable {
 }
 
 extension UploadChunk {
-    func feed(_ digest: Digest) {
-        for buffer in buffers { buffer.withUnsafeReadableBytes { digest.update($0) } }
+    func feed(_ reader: (UnsafeRawBufferPointer) -> Void) {
+        for buffer in buffers { buffer.withUnsafeReadableBytes(reader) }
     }
 }
 

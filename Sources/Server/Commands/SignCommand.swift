@@ -35,8 +35,8 @@ struct SignCommand: AsyncParsableCommand {
     @Option(help: ArgumentHelp("The certificate's id in the key manager, if it is there.", valueName: "id"))
     var certificateID: String?
 
-    @Option(help: "SHA-224, SHA-256, SHA-384 or SHA-512.")
-    var hash = "SHA-256"
+    @Option(help: "SHA-224, SHA-256, SHA-384 or SHA-512; the last is computed for every upload in any case.")
+    var hash = "SHA-512"
 
     @Flag(help: "Print JSON.")
     var json = false

@@ -180,7 +180,7 @@ extension SignedUpload.Outcome {
             lines.append("digest     \(algorithm) \(digest["value"]?.stringValue ?? "?")")
         }
         lines.append("signer     \(provenance["signer"]?["subject"]?.stringValue ?? "none")")
-        let chain = provenance["chain"]
+        let chain = provenance["signer"]?["chain"]
         let reason = chain?["reason"]?.stringValue.map { ": \($0)" } ?? ""
         lines.append("chain      \(chain?["result"]?.stringValue ?? "unchecked")\(reason)")
         return lines.joined(separator: "\n")

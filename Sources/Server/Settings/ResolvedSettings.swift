@@ -49,6 +49,13 @@ package struct ResolvedSettings: Sendable {
         return text
     }
 
+    func flag(_ setting: Setting, _ name: String) -> Bool {
+        guard case .flag(let flag) = self[setting, name]?.value else {
+            preconditionFailure("\(setting.key) has no default")
+        }
+        return flag
+    }
+
     func integer(_ setting: Setting, _ name: String? = nil) -> Int {
         guard case .integer(let number) = self[setting, name]?.value else {
             preconditionFailure("\(setting.key) has no default")
@@ -90,16 +97,18 @@ package struct ResolvedSettings: Sendable {
 
 extension Setting {
     fileprivate var defaultDisplay: String? {
-        guard case .table(let keys, _) = kind else { return defaultValue?.display }
-        let values = zip(keys, entries).compactMap { key, entry in
-            entry.defaultValue.map { "\(key)=\($0.display)" }
+        guard case .table(let columns) = kind else { return defaultValue?.display }
+        let values = zip(columns, entries).compactMap { column, entry in
+            entry.defaultValue.map { "\(column.name)=\($0.display)" }
         }
         return values.isEmpty ? nil : values.joined(separator: ",")
     }
 
-    /// The names of a table whose default does not show them.
+    /// The names of a table that its default does not show.
     fileprivate var namesForTable: String {
-        guard case .table(let keys, _) = kind, defaultDisplay == nil else { return "" }
-        return " Names: \(keys.joined(separator: ", "))."
+        guard case .table(let columns) = kind else { return "" }
+        let hidden = zip(columns, entries).filter { $0.1.defaultValue == nil }.map(\.0.name)
+        guard !hidden.isEmpty else { return "" }
+        return " \(hidden.count == columns.count ? "Names" : "And"): \(hidden.joined(separator: ", "))."
     }
 }

@@ -234,6 +234,7 @@ extension ServerSettings {
         settings.leaseSeconds = Int64(resolved.integer(.imageLease))
         settings.defaultStore = stores.first?.id ?? settings.defaultStore
         settings.recycleBinSeconds = Int64(resolved.integer(.imageRecycleBin))
+        settings.verify(resolved, &problems)
         if let path = resolved.text(.imageSchemaFile) {
             do {
                 settings.schemaProperties = try SchemaProperties(

@@ -1,3 +1,4 @@
+import Core
 import Trust
 
 /// One thing an operator can decide. The table `Setting.all` is the only list of them: what is read,
@@ -15,9 +16,23 @@ package struct Setting: Sendable {
         case flag
         case choice([String])
         case list
-        /// Fixed names, each with a value of its own; `of` is any kind but a list or a table. A mapping in the
-        /// file, `NAME=VALUE,NAME=VALUE` in the environment and on the command line.
-        case table(keys: [String], of: Kind)
+        /// Fixed names, each with a value of its own, of any kind but a list or a table. A mapping in the file,
+        /// `NAME=VALUE,NAME=VALUE` in the environment and on the command line.
+        case table([Column])
+
+        /// A table whose values are all of one kind.
+        static func table(keys: [String], of kind: Kind) -> Kind { .table(keys.map { Column($0, kind) }) }
+    }
+
+    /// One name of a table.
+    package struct Column: Sendable {
+        package let name: String
+        package let kind: Kind
+
+        init(_ name: String, _ kind: Kind) {
+            self.name = name
+            self.kind = kind
+        }
     }
 
     /// As it stands in the file: groups and name, joined with dots.
@@ -48,8 +63,10 @@ package struct Setting: Sendable {
 
     /// What has one value: of a table a setting for each name, called by the table's key and the name.
     package var entries: [Setting] {
-        guard case .table(let keys, let kind) = kind else { return [self] }
-        return keys.map { Setting("\(key).\($0)", kind, default: defaults[$0], isSecret: isSecret, summary) }
+        guard case .table(let columns) = kind else { return [self] }
+        return columns.map {
+            Setting("\(key).\($0.name)", $0.kind, default: defaults[$0.name], isSecret: isSecret, summary)
+        }
     }
 
     package var isTable: Bool { if case .table = kind { true } else { false } }
@@ -81,8 +98,13 @@ extension Setting.Kind {
         case .flag: "true or false"
         case .choice(let values): values.joined(separator: ", ")
         case .list: "a list"
-        case .table(let keys, let kind):
-            "NAME=VALUE,NAME=VALUE with the names \(keys.joined(separator: ", ")); a value is \(kind.allowed)"
+        case .table(let columns):
+            if let kind = columns.first?.kind.allowed, columns.allSatisfy({ $0.kind.allowed == kind }) {
+                "NAME=VALUE,NAME=VALUE with the names \(columns.map(\.name).joined(separator: ", ")); a value is \(kind)"
+            } else {
+                "NAME=VALUE,NAME=VALUE with the names "
+                    + columns.map { "\($0.name) (\($0.kind.allowed))" }.joined(separator: ", ")
+            }
         }
     }
 }
@@ -184,6 +206,20 @@ extension Setting {
             "tags": .integer(128), "members": .integer(128),
         ],
         "Images, bytes and uploads at once a project may have; properties, tags and members an image; -1 is no limit.")
+    package static let imageVerification = Setting(
+        "image.verification",
+        .table([
+            Column("chains", .choice(SignatureSettings.Chains.allCases.map(\.rawValue))),
+            Column("trusted_certificates", .path), Column("require_signed", .flag),
+            Column("require_signed_projects", .text),
+            Column("downloads", .choice(SignatureSettings.CheckedDownloads.allCases.map(\.rawValue))),
+            Column("format_match", .flag), Column("partition_tables", .flag),
+        ]),
+        defaults: [
+            "chains": .text("warn"), "require_signed": .flag(false), "downloads": .text("signed"),
+            "format_match": .flag(true), "partition_tables": .flag(true),
+        ],
+        "What image data has to prove: signers (docs/signing.md) and formats (docs/image-formats.md).")
     package static let imageSizeCap = Setting(
         "image.size_cap_bytes", .integer(1...Int.max), default: .integer(1 << 40), "The largest image there may be.")
     package static let imageListLimitMax = Setting(
@@ -218,7 +254,8 @@ extension Setting {
         identityMode, identityRegion, identityTokenLifetime,
         keystoneAuthURL, keystoneUsername, keystonePassword, keystonePasswordFile, keystoneProject,
         keystoneUserDomain, keystoneProjectDomain, keystoneCache,
-        imageEnabled, imageStores, imageRecycleBin, imageHashAlgorithm, imageQuota, imageSizeCap, imageListLimitMax,
+        imageEnabled, imageStores, imageRecycleBin, imageHashAlgorithm, imageVerification, imageQuota, imageSizeCap,
+        imageListLimitMax,
         imageSchemaFile, imageUploadBuffer, imageLease,
         keysMode, keysBarbicanURL, keysRetention, keysMasterKeyFile,
     ]

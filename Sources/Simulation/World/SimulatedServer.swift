@@ -116,12 +116,16 @@ package final class SimulatedServer: Sendable {
         }
         images = Images(
             database: database, stores: StoreSet([store], default: "local"), surroundings: surroundings,
-            settings: settings, keys: keyManager, instance: InstanceID(surroundings.uuid()), node: name,
+            settings: settings, keys: keyManager, seal: Self.seal, instance: InstanceID(surroundings.uuid()),
+            node: name,
             logger: Self.quiet)
         bin = RecycleBin(database: database, clock: clock, settings: settings)
         if keys != nil { try await secrets.open() }
         try await images.recover(logger: Self.quiet)
     }
+
+    /// The file with it outlives every crash.
+    private static let seal = RecordSeal(key: SecretBytes(copying: [UInt8](repeating: 7, count: 32)))
 
     /// What is there of an image that should be gone: its record, rows of bytes, files.
     private static func remains(of image: ImageID, _ database: any SQLDatabase, _ mount: Mount) async -> [String] {

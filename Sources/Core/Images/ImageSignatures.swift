@@ -1,0 +1,136 @@
+import Logging
+import NIOCore
+import Persistence
+import Trust
+
+/// The four properties of a signed image (Image API digest, section 5).
+struct SignatureProperties: Sendable, Equatable {
+    static let signatureName = "img_signature"
+    static let hashName = "img_signature_hash_method"
+    static let keyTypeName = "img_signature_key_type"
+    static let certificateName = "img_signature_certificate_uuid"
+    static let names = [signatureName, hashName, keyTypeName, certificateName]
+
+    let signature: String
+    let hash: SignatureHash
+    let keyType: SignatureKeyType
+    let certificate: SecretID
+
+    /// Nil for an image that has none of the four.
+    /// - Throws: `ServiceError.badRequest`, which names the property that is missing or wrong. An image with some of
+    ///   them was meant to be signed: taking it without a check would be a silent one.
+    init?(of image: Image) throws {
+        let values = Self.names.map { name in (name: name, value: image.properties[name] ?? nil) }
+        let missing = values.filter { $0.value == nil }.map(\.name)
+        guard missing.count < values.count else { return nil }
+        guard missing.isEmpty else {
+            throw ServiceError.badRequest(
+                "The image has some properties of a signature, but not \(missing.joined(separator: ", ")); a signed "
+                    + "image has all of \(Self.names.joined(separator: ", ")), any other has none.")
+        }
+        func value(_ name: String) -> String { (image.properties[name] ?? nil) ?? "" }
+        func known<Value: RawRepresentable & CaseIterable>(_ name: String, _: Value.Type) throws -> Value
+        where Value.RawValue == String {
+            guard let known = Value(rawValue: value(name)) else {
+                let allowed = Value.allCases.map(\.rawValue).joined(separator: ", ")
+                throw ServiceError.badRequest("\(name) '\(value(name).prefix(64))' is not known; there are \(allowed).")
+            }
+            return known
+        }
+        signature = value(Self.signatureName)
+        hash = try known(Self.hashName, SignatureHash.self)
+        keyType = try known(Self.keyTypeName, SignatureKeyType.self)
+        guard let id = ImageKeys.key(value(Self.certificateName)) else {
+            throw ServiceError.badRequest("\(Self.certificateName) must be the UUID of a secret in the key manager.")
+        }
+        certificate = id
+    }
+}
+
+/// A signature that an upload's bytes have to match, its certificate fetched and judged.
+struct ExpectedSignature: Sendable {
+    let properties: SignatureProperties
+    let signature: ImageSignature
+    let signer: Provenance.Signer
+
+    /// - Throws: `ServiceError.badRequest` when the bytes are not those that were signed.
+    func check(_ digest: [UInt8]) throws {
+        guard signature.isValid(forDigest: digest) else {
+            throw ServiceError.badRequest(
+                "Signature verification for the image failed: the data is not what the key of certificate "
+                    + "\(properties.certificate) signed (\(properties.keyType.rawValue), \(properties.hash.rawValue)).")
+        }
+    }
+}
+
+extension Images {
+    /// What the signature of an image asks of its bytes; nil when it has none. The certificate is read as the caller,
+    /// before any of the bytes.
+    /// - Throws: `ServiceError`: `.badRequest` (properties, certificate, chain), `.forbidden` (only signed images are
+    ///   taken), `.unavailable` (key manager).
+    func expectedSignature(
+        of image: Image, as caller: Caller, token: CallerToken?
+    ) async throws -> ExpectedSignature? {
+        let rules = settings.signatures
+        guard let properties = try SignatureProperties(of: image) else {
+            guard !rules.requireSigned.includes(image.owner) else {
+                throw ServiceError.forbidden(
+                    "Only signed images are taken: set \(SignatureProperties.names.joined(separator: ", ")).")
+            }
+            return nil
+        }
+        let bytes = try await certificate(properties.certificate, as: caller, token: token)
+        let chains = rules.chains
+        let trusted = rules.trusted
+        let now = now
+        // Parsing and checking a chain is work for a thread that may be kept.
+        let (signature, signer) = try await surroundings.work.run {
+            do {
+                let certificate = try SigningCertificate(bytes)
+                let signature = try ImageSignature(
+                    signatureBase64: properties.signature, hash: properties.hash, keyType: properties.keyType,
+                    certificate: certificate)
+                let chain = Provenance.Chain(of: certificate, chains, trusted, at: now)
+                return (
+                    signature,
+                    Provenance.Signer(
+                        subject: certificate.subject, fingerprint: Hex.encode(certificate.fingerprintSHA256),
+                        certificate: properties.certificate, keyType: properties.keyType, hash: properties.hash,
+                        chain: chain)
+                )
+            } catch let error as SignatureError {
+                throw ServiceError.badRequest("Signature verification for the image failed: \(error)")
+            }
+        }
+        if case .untrusted(let reason) = signer.chain {
+            let text =
+                "Image signature certificate validation failed for certificate \(properties.certificate): \(reason)"
+            guard chains != .require else { throw ServiceError.badRequest(text) }
+            caller.logger.warning(
+                "a signed image comes from a signer that is not trusted",
+                metadata: ["image": "\(image.id)", "certificate": "\(properties.certificate)", "reason": "\(reason)"])
+        }
+        return ExpectedSignature(properties: properties, signature: signature, signer: signer)
+    }
+
+    private func certificate(_ id: SecretID, as caller: Caller, token: CallerToken?) async throws -> [UInt8] {
+        guard let certificates else {
+            throw ServiceError.badRequest(
+                "Signature verification for the image failed: no key manager is configured to read certificate \(id) "
+                    + "from.")
+        }
+        do {
+            return try await certificates.certificate(id, for: caller, token: token)
+        } catch let error as KeyManagerError {
+            switch error.code {
+            case .unavailable, .unexpected:
+                throw ServiceError.unavailable(
+                    "The key manager cannot be asked for certificate \(id) now; upload again later.", cause: error)
+            case .notFound, .refused:
+                throw ServiceError.badRequest(
+                    "Signature verification for the image failed: there is no certificate \(id) that you may read in "
+                        + "the key manager.")
+            }
+        }
+    }
+}
