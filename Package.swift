@@ -77,7 +77,7 @@ let package = Package(
             swiftSettings: ours),
         .target(
             name: "API",
-            dependencies: ["Core", hummingbirdCore, httpTypes, logging, metrics, nioCore, nioHTTPTypes],
+            dependencies: ["Core", hummingbirdCore, httpTypes, logging, metrics, nioCore, nioHTTP1, nioHTTPTypes],
             swiftSettings: ours),
         .target(
             name: "Server",

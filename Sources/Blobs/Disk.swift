@@ -43,6 +43,24 @@ package protocol DiskFile: AnyObject, Sendable {
     func reserve(sizeBytes: Int64, at site: CallSite) throws
     /// Sets the disk to work on a range and does not wait, where the file system can.
     func startWriteback(offset: Int64, sizeBytes: Int64, at site: CallSite) throws
+    /// For sending the first `sizeBytes` of the file without reading them; nil where the kernel cannot.
+    func sendSource(sizeBytes: Int64, at site: CallSite) -> (any SendSource)?
+}
+
+extension DiskFile {
+    package func sendSource(sizeBytes: Int64, at site: CallSite) -> (any SendSource)? { nil }
+}
+
+/// A file that the kernel sends by itself (sendfile(2)), on one connection at a time. It stays open as long as
+/// this lives.
+package protocol SendSource: AnyObject, Sendable {
+    var handle: NIOFileHandle { get }
+    /// Whether a range is there and in memory, as far as that can be told. Does not block.
+    func isInMemory(offset: Int64, count: Int) -> Bool
+    /// Brings a range into memory. Blocks.
+    /// - Returns: how many of its bytes there are: fewer only at the end of the file.
+    /// - Throws: `SystemCallError`.
+    func load(offset: Int64, count: Int, at site: CallSite) throws -> Int
 }
 
 package enum OpenMode: Sendable, Hashable {
@@ -111,6 +129,12 @@ package struct SystemCallError: Error, Sendable {
 }
 
 // What stores call: whole operations, each at the caller's place.
+extension SendSource {
+    func load(offset: Int64, count: Int, file: StaticString = #fileID, line: UInt = #line) throws -> Int {
+        try load(offset: offset, count: count, at: CallSite(file, line))
+    }
+}
+
 extension Disk {
     func open(
         _ path: String, _ mode: OpenMode, file: StaticString = #fileID, line: UInt = #line
@@ -202,6 +226,12 @@ extension DiskFile {
 
     func startWriteback(offset: Int64, sizeBytes: Int64, file: StaticString = #fileID, line: UInt = #line) throws {
         try startWriteback(offset: offset, sizeBytes: sizeBytes, at: CallSite(file, line))
+    }
+
+    func sendSource(
+        sizeBytes: Int64, file: StaticString = #fileID, line: UInt = #line
+    ) -> (any SendSource)? {
+        sendSource(sizeBytes: sizeBytes, at: CallSite(file, line))
     }
 
     /// Writes all of the buffers one after the other from `offset` on, without copying them.

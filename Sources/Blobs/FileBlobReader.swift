@@ -8,7 +8,12 @@ final class FileBlobReader: BlobReader {
     private let path: String
     private let work: any WorkPool
     /// Nil once closed. A read that is under way keeps the file open until it is done.
-    private let file: Mutex<(any DiskFile)?>
+    private let opened: Mutex<Opened?>
+
+    private struct Opened {
+        let file: any DiskFile
+        let source: (any SendSource)?
+    }
 
     /// Blocks; called on the work pool.
     init(path: String, work: any WorkPool, disk: any Disk) throws {
@@ -20,32 +25,54 @@ final class FileBlobReader: BlobReader {
         sizeBytes = status.sizeBytes
         self.path = path
         self.work = work
-        self.file = Mutex(file)
+        opened = Mutex(Opened(file: file, source: file.sendSource(sizeBytes: status.sizeBytes)))
     }
 
     func read(offset: Int64, count: Int) async throws -> ByteBuffer {
         precondition(offset >= 0 && count >= 0)
-        guard let file = file.withLock({ $0 }) else { preconditionFailure("read after close") }
+        guard let file = opened.withLock({ $0?.file }) else { preconditionFailure("read after close") }
         let promised = Int(min(Int64(count), max(0, sizeBytes - offset)))
         if promised == 0 { return ByteBuffer() }
-        return try await work.performing("read blob") { [path, sizeBytes] in
+        return try await work.performing("read blob") { [self] in
             let bytes = try file.read(offset: offset, count: promised)
-            guard bytes.readableBytes == promised else {
-                throw BlobError(
-                    code: .corrupt, operation: "read blob",
-                    cause: "\(path) ended at \(offset + Int64(bytes.readableBytes)) of \(sizeBytes) bytes")
-            }
+            try check(bytes.readableBytes, of: promised, at: offset)
             return bytes
         }
     }
 
     func close() async {
         // The file may be the last reference to an erased blob: freeing that takes time.
-        let last = file.withLock { file in
-            defer { file = nil }
-            return file
+        let last = opened.withLock { opened in
+            defer { opened = nil }
+            return opened
         }
         guard let last else { return }
         _ = try? await work.run { withExtendedLifetime(last) {} }
+    }
+
+    private func check(_ found: Int, of promised: Int, at offset: Int64) throws {
+        guard found == promised else {
+            throw BlobError(
+                code: .corrupt, operation: "read blob",
+                cause: "\(path) ended at \(offset + Int64(found)) of \(sizeBytes) bytes")
+        }
+    }
+}
+
+extension FileBlobReader: BlobFile {
+    var file: (any BlobFile)? {
+        opened.withLock { $0?.source == nil } ? nil : self
+    }
+
+    func region(offset: Int64, count: Int) async throws -> FileRegion {
+        precondition(offset >= 0 && count > 0 && offset <= sizeBytes - Int64(count))
+        guard let source = opened.withLock({ $0?.source }) else { preconditionFailure("region after close") }
+        // What is in memory goes out without a thread of its own being woken for it.
+        if !source.isInMemory(offset: offset, count: count) {
+            try await work.performing("load blob") { [self] in
+                try check(source.load(offset: offset, count: count), of: count, at: offset)
+            }
+        }
+        return FileRegion(fileHandle: source.handle, readerIndex: Int(offset), endIndex: Int(offset) + count)
     }
 }

@@ -1,5 +1,6 @@
 import CLinuxIO
 import Glibc
+import NIOCore
 
 /// The disks of this machine.
 package struct PosixDisk: Disk {
@@ -133,6 +134,57 @@ private final class PosixFile: DiskFile {
 
     func read(into space: UnsafeMutableRawBufferPointer, offset: Int64, at site: CallSite) throws -> Int {
         try systemCall("pread", path, site) { pread(number, space.baseAddress, space.count, off_t(offset)) }
+    }
+
+    /// The kernel reads ahead as it sees fit; this only tells it early.
+    fileprivate func announceReading(offset: Int64, count: Int) {
+        _ = posix_fadvise(number, off_t(offset), off_t(count), POSIX_FADV_WILLNEED)
+    }
+
+    func sendSource(sizeBytes: Int64, at site: CallSite) -> (any SendSource)? {
+        PosixSendSource(self, number, sizeBytes: sizeBytes)
+    }
+}
+
+/// A file of this machine, and which of its pages are in memory.
+private final class PosixSendSource: SendSource {
+    /// What is read at once only to have it in memory: small enough for the processor's cache.
+    private static let scratchBytes = 128 << 10
+
+    let handle: NIOFileHandle
+    private let file: PosixFile
+    // Written once, in `init`; the C functions only read what is behind it.
+    nonisolated(unsafe) private let view: OpaquePointer?
+
+    init(_ file: PosixFile, _ number: Int32, sizeBytes: Int64) {
+        self.file = file
+        // A second owner of the descriptor, who never closes it (see `deinit`): the file does.
+        handle = NIOFileHandle(_deprecatedTakingOwnershipOfDescriptor: number)
+        view = clinuxio_view_open(number, sizeBytes)
+    }
+
+    deinit {
+        _ = try? handle.takeDescriptorOwnership()
+        if let view { clinuxio_view_close(view) }
+    }
+
+    func isInMemory(offset: Int64, count: Int) -> Bool {
+        guard let view else { return false }
+        return clinuxio_view_has(view, offset, Int64(count))
+    }
+
+    func load(offset: Int64, count: Int, at site: CallSite) throws -> Int {
+        file.announceReading(offset: offset, count: count)
+        return try withUnsafeTemporaryAllocation(byteCount: Self.scratchBytes, alignment: 64) { scratch in
+            var loaded = 0
+            while loaded < count {
+                let part = UnsafeMutableRawBufferPointer(rebasing: scratch[..<min(scratch.count, count - loaded)])
+                let got = try file.read(into: part, offset: offset + Int64(loaded), at: site)
+                if got == 0 { break }
+                loaded += got
+            }
+            return loaded
+        }
     }
 }
 

@@ -77,7 +77,9 @@ struct Listeners: Service {
     private func serve(
         _ address: ListenAddress, _ gate: Gate, onBound: @escaping @Sendable (any Channel) -> Void
     ) async throws {
-        let connection = ConnectionChannel(idleTimeout: .seconds(Int64(idleTimeoutSeconds))) {
+        let connection = ConnectionChannel(
+            idleTimeout: .seconds(Int64(idleTimeoutSeconds)), sendsFiles: tls == nil
+        ) {
             request, writer, channel, state in
             guard let dispatcher = gate.dispatcher else { throw CancellationError() }
             try await dispatcher.respond(to: request, writer, channel: channel, connection: state)

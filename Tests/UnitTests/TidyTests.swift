@@ -37,7 +37,7 @@ import Testing
         "Core": ["Formats", "Trust", "Persistence"],
         "Blobs": ["Core", "Trust", "CLinuxIO"],
         "Remote": ["Core", "Trust", "AsyncHTTPClient", "HTTPTypes", "NIOHTTP1", "NIOSSL"],
-        "API": ["Core", "HTTPTypes", "HummingbirdCore", "NIOHTTPTypes"],
+        "API": ["Core", "HTTPTypes", "HummingbirdCore", "NIOHTTP1", "NIOHTTPTypes"],
         "Server": [
             "API", "Blobs", "Core", "Persistence", "Remote", "Trust", "HTTPTypes", "HummingbirdCore", "HummingbirdTLS",
             "AsyncHTTPClient", "NIOHTTP1", "NIOHTTPTypes", "NIOHTTPTypesHTTP1", "NIOSSL", "CoreMetrics",

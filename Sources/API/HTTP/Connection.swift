@@ -1,3 +1,4 @@
+import Core
 import HTTPTypes
 import HummingbirdCore
 import Logging
@@ -10,7 +11,15 @@ package final class ConnectionState: Sendable {
     private let requestsEnded = Atomic<Int>(0)
     private let requestsStarted = Atomic<Int>(0)
 
-    package init() {}
+    /// Whether bytes may go out that this program has not seen.
+    fileprivate let sendsFiles: Bool
+
+    package init(sendsFiles: Bool = false) { self.sendsFiles = sendsFiles }
+
+    /// How files go out on this connection unseen; nil where every byte has to be seen (TLS).
+    func files(_ channel: any Channel, _ clock: any WallClock) -> FileSender? {
+        sendsFiles ? FileSender(channel: channel, clock: clock) : nil
+    }
 
     fileprivate func noteRequestEnd() { requestsEnded.add(1, ordering: .releasing) }
 
@@ -35,19 +44,24 @@ package struct ConnectionChannel: ServerChildChannel {
 
     private let idleTimeout: TimeAmount
     private let maxHeaderBytes: Int
+    private let sendsFiles: Bool
     private let responder: Responder
 
     /// - Parameters:
     ///   - idleTimeout: a connection on which nothing has moved for so long is closed.
     ///   - maxHeaderBytes: bound on one field and on all of a request's header fields together.
-    package init(idleTimeout: TimeAmount, maxHeaderBytes: Int = 64 * 1024, responder: @escaping Responder) {
+    ///   - sendsFiles: whether files may go from the disk to the socket: not through TLS.
+    package init(
+        idleTimeout: TimeAmount, maxHeaderBytes: Int = 64 * 1024, sendsFiles: Bool, responder: @escaping Responder
+    ) {
         self.idleTimeout = idleTimeout
         self.maxHeaderBytes = maxHeaderBytes
+        self.sendsFiles = sendsFiles
         self.responder = responder
     }
 
     package func setup(channel: any Channel, logger: Logger) -> EventLoopFuture<Value> {
-        let state = ConnectionState()
+        let state = ConnectionState(sendsFiles: sendsFiles)
         let http1 = HTTP1Channel(
             responder: { _, _, _ in },
             configuration: .init(
@@ -55,7 +69,10 @@ package struct ConnectionChannel: ServerChildChannel {
                 idleTimeout: idleTimeout,
                 httpDecoderConfiguration: .init(
                     maxHeaderFieldSize: maxHeaderBytes, maxHeaderListSize: maxHeaderBytes, maxHeaderFieldCount: 200)))
-        return http1.setup(channel: channel, logger: logger).map { Value(parts: $0, state: state) }
+        return http1.setup(channel: channel, logger: logger).flatMapThrowing { parts in
+            if state.sendsFiles { try FileSender.prepare(channel) }
+            return Value(parts: parts, state: state)
+        }
     }
 
     package func handle(value: Value, logger: Logger) async {

@@ -59,7 +59,7 @@ package struct Dispatcher: Sendable {
         let stream = RequestStream(body: request.body, head: request.head, channel: channel) {
             connection.hasWhole(request: number)
         }
-        var outcome = await answer(request.head, stream)
+        var outcome = await answer(request.head, stream, connection.files(channel, surroundings.clock))
         outcome.response.headers[.date] = HTTPDate.string(surroundings.clock.now)
         // An unread body would be read to its end for nothing, gigabytes of it: say so and close.
         if !stream.isConsumed, !(connection.hasWhole(request: number) && stream.byteCount == 0) {
@@ -89,8 +89,10 @@ package struct Dispatcher: Sendable {
         let caller: Caller?
     }
 
-    private func answer(_ head: HTTPRequest, _ stream: RequestStream) async -> Outcome {
-        let (mount, exchange, failure) = decode(head, stream)
+    private func answer(
+        _ head: HTTPRequest, _ stream: RequestStream, _ files: FileSender?
+    ) async -> Outcome {
+        let (mount, exchange, failure) = decode(head, stream, files)
         guard let exchange else {
             let response = PlainErrors.response(failure ?? .badRequest("The request target cannot be read."))
             return Outcome(response: response, template: "-", service: "-", requestID: "-", caller: nil)
@@ -182,7 +184,9 @@ package struct Dispatcher: Sendable {
 
     /// The request's target and id, and the mount it belongs to. A target that cannot be decoded
     /// still has an exchange, so that the refusal has the service's envelope.
-    private func decode(_ head: HTTPRequest, _ stream: RequestStream) -> (Mount?, Exchange?, ServiceError?) {
+    private func decode(
+        _ head: HTTPRequest, _ stream: RequestStream, _ files: FileSender?
+    ) -> (Mount?, Exchange?, ServiceError?) {
         var failure: ServiceError?
         let target = Self.originForm(head.path ?? "/")
         let split = target.split(separator: "?", maxSplits: 1, omittingEmptySubsequences: false)
@@ -205,7 +209,7 @@ package struct Dispatcher: Sendable {
         if let found { path.removeFirst(found.segments.count) }
         let exchange = Exchange(
             method: head.method, path: path, rawQuery: rawQuery, headers: head.headerFields, body: stream,
-            requestID: requestID, logger: logger, baseURL: baseURL(head, found?.mount), mount: found?.mount.prefix ?? ""
+            files: files, requestID: requestID, logger: logger, baseURL: baseURL(head, found?.mount), mount: found?.mount.prefix ?? ""
         )
         let isListeners =
             found == nil || found!.mount.prefix.isEmpty && listenerRoutes.matches(exchange.method, path)

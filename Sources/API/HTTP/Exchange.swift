@@ -12,6 +12,8 @@ package struct Exchange: Sendable {
     package let rawQuery: Substring
     package let headers: HTTPFields
     package let body: RequestStream
+    /// For a response's body that is a part of a file; nil on a connection that has to see every byte (TLS).
+    package let files: FileSender?
     package let requestID: String
     package let logger: Logger
     /// Scheme, authority and mount prefix as the client used them (or as `public_endpoint` says),

@@ -55,42 +55,7 @@ struct ImageDataRoutes: Sendable {
         let reader = span.count == data.sizeBytes ? data.wholeReader : data.reader
         return Response(
             status: span.isPartial ? .partialContent : .ok, headers: headers,
-            body: ImageBody.stream(reader, offset: span.offset, count: span.count))
-    }
-}
-
-/// Streams a blob: a chunk is read while the one before it goes out.
-enum ImageBody {
-    /// A download whose client does not read holds about two of these and what the socket takes.
-    private static let chunkBytes = 256 << 10
-
-    static func stream(_ reader: any BlobReader, offset: Int64, count: Int64) -> ResponseBody {
-        ResponseBody(contentLength: Int(count)) { writer in
-            do {
-                var position = offset
-                let end = offset + count
-                var ready = try await next(reader, position, end)
-                while let chunk = ready {
-                    position += Int64(chunk.readableBytes)
-                    let from = position
-                    async let following = next(reader, from, end)
-                    try await writer.write(chunk)
-                    ready = try await following
-                }
-                await reader.close()
-            } catch {
-                // The response cannot be finished, so the connection breaks: the client must not take
-                // what it has for the whole.
-                await reader.close()
-                throw error
-            }
-            try await writer.finish(nil)
-        }
-    }
-
-    private static func next(_ reader: any BlobReader, _ position: Int64, _ end: Int64) async throws -> ByteBuffer? {
-        guard position < end else { return nil }
-        return try await reader.read(offset: position, count: Int(min(Int64(chunkBytes), end - position)))
+            body: ImageBody.stream(reader, offset: span.offset, count: span.count, files: exchange.files))
     }
 }
 

@@ -16,6 +16,18 @@ int clinuxio_start_writeback(int fd, int64_t offset, int64_t size_bytes);
 /// Renames unless the new name exists (EEXIST). EINVAL or ENOSYS where that is not supported.
 int clinuxio_rename_noreplace(const char *from, const char *to);
 
+/// A file's pages, to ask which are in memory; its bytes are never looked at through it.
+struct clinuxio_view;
+
+/// NULL where the kernel would not tell the truth, or nothing at all, about this file's pages.
+struct clinuxio_view *clinuxio_view_open(int fd, int64_t size_bytes);
+
+/// Whether the whole of a range (not empty, within the size given to `clinuxio_view_open`) is there and in memory.
+/// Waits neither for a disk nor for a file server.
+bool clinuxio_view_has(const struct clinuxio_view *view, int64_t offset, int64_t count);
+
+void clinuxio_view_close(struct clinuxio_view *view);
+
 /// Neither a core file nor a look into the memory by others: RLIMIT_CORE 0, PR_SET_DUMPABLE 0.
 int clinuxio_forbid_core_dumps(void);
 

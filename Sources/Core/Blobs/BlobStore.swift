@@ -68,8 +68,27 @@ package protocol BlobReader: Sendable {
     /// - Throws: `.unavailable` when the bytes cannot be had, `.corrupt` when they are fewer than promised.
     func read(offset: Int64, count: Int) async throws -> ByteBuffer
 
+    /// The file of this machine that holds the bytes, if they may be sent from it unseen. A reader that has to see
+    /// what goes out (to check it, to change it) has none.
+    var file: (any BlobFile)? { get }
+
     /// Gives the reader's resources back. No call may follow.
     func close() async
+}
+
+extension BlobReader {
+    package var file: (any BlobFile)? { nil }
+}
+
+/// A blob that is a file, for the kernel to send (sendfile(2)).
+package protocol BlobFile: Sendable {
+    /// A part of the blob: `count` bytes, at least one, at `offset`, within its size. They have been brought into
+    /// memory, so that sending them does not make an event loop wait for a disk; they may be pushed out again by
+    /// need for memory, and asking once more brings them back.
+    ///
+    /// The parts of one reader go out on one connection, and none is left when the reader is closed.
+    /// - Throws: `BlobError`, as `BlobReader.read`.
+    func region(offset: Int64, count: Int) async throws -> FileRegion
 }
 
 /// One thing a store holds.
