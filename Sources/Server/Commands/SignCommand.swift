@@ -60,7 +60,7 @@ struct SignCommand: AsyncParsableCommand {
     func run() async throws {
         umask(0o077)
         try await Failure.reported {
-            let method = try SignatureHash.option(hash)
+            let method = try SignatureHash.named(hash.uppercased())
             let signingKey = try SigningKey.load(path: key, passphraseFile: passphraseFile)
             let certificate = try cert.map { try CertificateFile.read($0) }
             if let certificate, !signingKey.isKey(of: certificate) {
@@ -76,7 +76,8 @@ struct SignCommand: AsyncParsableCommand {
                 StandardOutput.say(json ? properties.json : properties.arguments)
                 if certificateID == nil, !json {
                     StandardError.say(
-                        "To come: --property \(SignatureProperties.certificateName)=ID, of the certificate")
+                        "Still to be said: \(SignatureProperties.certificateName), the certificate's id in the key "
+                            + "manager (--certificate-id).")
                 }
                 return
             }

@@ -64,11 +64,6 @@ struct SignatureProperties: Sendable {
     }
 }
 
-extension SignatureHash {
-    /// For options: any spelling of the letters.
-    static func option(_ text: String) throws(SignatureError) -> SignatureHash { try named(text.uppercased()) }
-}
-
 /// Files that are read once, front to back.
 enum StreamedFile {
     private static let chunkBytes = 1 << 20

@@ -70,7 +70,8 @@ struct SignedUpload {
         let operation = "store the certificate in the key manager"
         var json = JSONWriter()
         json.object { json in
-            json.member("name", "image signing certificate \(certificate.subject)")
+            // A name has 255 characters at most.
+            json.member("name", String("image signing certificate \(certificate.subject)".prefix(255)))
             json.member("secret_type", "certificate")
             json.member("payload", ImageSignature.base64(certificate.pem))
             json.member("payload_content_type", "application/octet-stream")

@@ -86,7 +86,7 @@ struct VerifyCommand: AsyncParsableCommand {
             }
         }
         if let signature { found.signature = signature }
-        if let hash { found.hashMethod = hash }
+        if let hash { found.hashMethod = hash.uppercased() }
         if let keyType { found.keyType = keyType }
         let made = try found.imageSignature(try CertificateFile.read(certificatePath))
         let (digest, _) = try StreamedFile.digest(target, made.hash.digest, label: "checking")
