@@ -164,6 +164,12 @@ package final class Application: Sendable {
         for store in choice.stores {
             stores.append(try openStore(store, isInUse: used.contains(store.id), process.logger))
         }
+        let unknown = choice.settings.policy.unknownCallerAttributes
+        if !unknown.isEmpty {
+            process.logger.warning(
+                "the policy file asks for attributes that no caller has: such checks are false",
+                metadata: ["attributes": "\(unknown.joined(separator: " "))"])
+        }
         let images = Images(
             database: database, stores: StoreSet(stores, default: choice.settings.defaultStore),
             surroundings: process.surroundings, settings: choice.settings, keys: keys.manager,

@@ -44,8 +44,8 @@ struct ImageRoutes: Sendable {
             json.object { json in
                 json.member("images", array: { json in for view in page.images { ImageJSON.write(view, to: &json) } })
                 json.member("first", ImageListParser.link(query, marker: nil))
-                if page.isFull, let last = page.images.last {
-                    json.member("next", ImageListParser.link(query, marker: last.image.id))
+                if page.isFull, let last = page.last {
+                    json.member("next", ImageListParser.link(query, marker: last))
                 }
                 json.member("schema", "/v2/schemas/images")
             }

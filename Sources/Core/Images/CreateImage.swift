@@ -3,7 +3,7 @@ import Persistence
 
 extension Images {
     /// `POST /v2/images`.
-    /// - Throws: `ServiceError`: `.forbidden` (another owner, `public`), `.conflict` (the id was used
+    /// - Throws: `ServiceError`: `.forbidden` (another owner, `public`, a protected property), `.conflict` (the id was used
     ///   before, even by a deleted image), `.tooLarge` (quotas).
     package func create(_ draft: ImageDraft, as caller: Caller) async throws -> Image {
         let owner = draft.owner ?? caller.projectID
@@ -11,9 +11,10 @@ extension Images {
             throw ServiceError.forbidden(
                 "You are not permitted to create images owned by '\(owner.map(\.rawValue) ?? "")'.")
         }
-        try ImagePolicy.require(.addImage, caller, owner: owner)
-        if draft.visibility == .public { try ImagePolicy.require(.publicizeImage, caller, owner: owner) }
-        if draft.visibility == .community { try ImagePolicy.require(.communitizeImage, caller, owner: owner) }
+        let target = ImageTarget(draft, owner: owner)
+        try settings.policy.require(.addImage, caller, target)
+        if draft.visibility == .public { try settings.policy.require(.publicizeImage, caller, target) }
+        if draft.visibility == .community { try settings.policy.require(.communitizeImage, caller, target) }
         try requireTagRoom(draft.tags.count)
         try requirePropertyRoom(draft.properties)
         let now = now
@@ -22,6 +23,9 @@ extension Images {
             visibility: draft.visibility, isHidden: draft.isHidden, isProtected: draft.isProtected, owner: owner,
             containerFormat: draft.containerFormat, diskFormat: draft.diskFormat, minDiskGB: draft.minDiskGB,
             minRAMMB: draft.minRAMMB, createdAt: now, updatedAt: now, properties: draft.properties, tags: draft.tags)
+        let properties = settings.policy.properties(
+            of: image, ImageStanding(image, isMember: false, of: caller), for: caller)
+        for name in draft.properties.keys.sorted() { try properties.require(.create, name) }
         do {
             let asksForWork = try await database.write { db in
                 try ImageQuota.requireRoomForImage(of: owner, settings, in: db)
@@ -33,7 +37,7 @@ extension Images {
             throw ServiceError.conflict("Image ID \(image.id) already exists!")
         }
         caller.logger.info("image created", metadata: ["image": "\(image.id)"])
-        return image
+        return properties.readable(image)
     }
 
     private static func insert(_ image: Image, in db: any SQLConnection) throws {

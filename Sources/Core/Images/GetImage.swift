@@ -18,7 +18,7 @@ extension Images {
     package func get(_ id: ImageID, as caller: Caller) async throws -> ImageView {
         try await database.read { db in
             let image = try visibleImage(id, .getImage, caller, in: db)
-            return ImageView(image: image, stores: try stores(of: image, in: db))
+            return ImageView(image: try readable(image, by: caller, in: db), stores: try stores(of: image, in: db))
         }
     }
 
@@ -28,11 +28,25 @@ extension Images {
         _ id: ImageID, _ action: ImageAction, _ caller: Caller, in db: any SQLConnection
     ) throws -> Image {
         guard let image = try db.image(id) else { throw ServiceError.noImage(id) }
-        // Membership is looked up only where the decision can depend on it.
-        let dependsOnMembership = image.visibility == .shared && image.owner != caller.projectID
-        let isMember = dependsOnMembership ? try db.isMember(caller.projectID, of: id) : false
-        try ImagePolicy.require(action, caller, image, isMember: isMember)
+        try settings.policy.require(action, caller, image, isMember: try isMember(caller, of: image, in: db))
         return image
+    }
+
+    /// Looked up only where a decision can depend on it.
+    func isMember(_ caller: Caller, of image: Image, in db: any SQLConnection) throws -> Bool {
+        guard image.visibility == .shared, image.owner != caller.projectID else { return false }
+        return try db.isMember(caller.projectID, of: image.id)
+    }
+
+    func propertyAccess(_ caller: Caller, to image: Image, in db: any SQLConnection) throws -> PropertyAccess {
+        guard settings.policy.protections != nil else { return .everything }
+        let standing = ImageStanding(image, isMember: try isMember(caller, of: image, in: db), of: caller)
+        return settings.policy.properties(of: image, standing, for: caller)
+    }
+
+    /// The image as the caller may see it.
+    func readable(_ image: Image, by caller: Caller, in db: any SQLConnection) throws -> Image {
+        try propertyAccess(caller, to: image, in: db).readable(image)
     }
 
     func stores(of image: Image, in db: any SQLConnection) throws -> [StoreID] {

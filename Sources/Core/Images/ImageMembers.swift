@@ -62,6 +62,8 @@ extension Images {
                 caller.isAdmin || image.owner == caller.projectID || member == caller.projectID,
                 let found = try Self.members(of: id, in: db).first(where: { $0.member == member })
             else { throw Self.noMember(member, id) }
+            let isMember = try isMember(caller, of: image, in: db)
+            try settings.policy.require(.getMember, caller, image, isMember: isMember)
             return found
         }
     }
@@ -80,7 +82,7 @@ extension Images {
             guard var found = try Self.members(of: id, in: db).first(where: { $0.member == member }) else {
                 throw Self.noMember(member, id)
             }
-            try ImagePolicy.require(.modifyMember, caller, image, isMember: true)
+            try settings.policy.require(.modifyMember, caller, image, isMember: true)
             try db.execute(
                 "UPDATE image_members SET status = $1, updated_at = $2 WHERE image_id = $3 AND member = $4",
                 status.rawValue, now, id, member)

@@ -21,6 +21,8 @@ package struct ImageSettings: Sendable {
     package var diskFormats = ["ami", "ari", "aki", "vhd", "vhdx", "vmdk", "raw", "qcow2", "vdi", "iso", "ploop"]
     /// Typed common properties (`schema-image.json`); empty when the operator has none.
     package var schemaProperties = SchemaProperties.standard
+    /// Who may do what.
+    package var policy = ImagePolicy.standard
     /// How long a deleted image can be had back, in seconds; 0 is not at all.
     package var recycleBinSeconds: Int64 = 0
     /// How long the lease of an upload or a job lasts without being renewed, in seconds.

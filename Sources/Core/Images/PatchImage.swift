@@ -29,21 +29,24 @@ extension Images {
         let (view, asksForWork) = try await database.write { db in
             let before = try visibleImage(id, .modifyImage, caller, in: db)
             var image = before
+            let properties = try propertyAccess(caller, to: before, in: db)
             var asksForWork = false
-            for operation in operations { try apply(operation, to: &image, as: caller) }
+            for operation in operations { try apply(operation, to: &image, as: caller, properties) }
             if !operations.isEmpty {
                 image.updatedAt = now
                 try Self.save(image, insteadOf: before, in: db)
                 asksForWork = try followKeys(image, insteadOf: before, as: caller, now: now, in: db)
             }
-            return (ImageView(image: image, stores: try stores(of: image, in: db)), asksForWork)
+            return (ImageView(image: properties.readable(image), stores: try stores(of: image, in: db)), asksForWork)
         }
         if asksForWork { reconcilerWake.signal() }
         caller.logger.info("image changed", metadata: ["image": "\(id)"])
         return view
     }
 
-    private func apply(_ operation: ImagePatch, to image: inout Image, as caller: Caller) throws {
+    private func apply(
+        _ operation: ImagePatch, to image: inout Image, as caller: Caller, _ properties: PropertyAccess
+    ) throws {
         let name = operation.path[0]
         guard operation.path.count == 1 else {
             if name == "tags" {
@@ -59,7 +62,7 @@ extension Images {
         if ImageFields.writable.contains(name) {
             try applyToColumn(name, operation, &image, caller)
         } else {
-            try applyToProperty(name, operation, &image)
+            try applyToProperty(name, operation, &image, properties)
         }
     }
 
@@ -82,8 +85,7 @@ extension Images {
         case "name": image.name = try fields.optionalText(name, value)
         case "visibility":
             let wanted = try fields.visibility(value)
-            if wanted == .public { try ImagePolicy.require(.publicizeImage, caller, owner: image.owner) }
-            if wanted == .community { try ImagePolicy.require(.communitizeImage, caller, owner: image.owner) }
+            try requireVisibility(wanted, of: image, as: caller)
             image.visibility = wanted
         case "os_hidden": image.isHidden = try fields.flag(name, value)
         case "protected": image.isProtected = try fields.flag(name, value)
@@ -108,6 +110,15 @@ extension Images {
         }
     }
 
+    private func requireVisibility(_ wanted: Image.Visibility, of image: Image, as caller: Caller) throws {
+        let target = ImageTarget(image, ImageStanding(image, isMember: false, of: caller), caller)
+        switch wanted {
+        case .public: try settings.policy.require(.publicizeImage, caller, target)
+        case .community: try settings.policy.require(.communitizeImage, caller, target)
+        case .private, .shared: break
+        }
+    }
+
     private func requireMutableFormats(_ image: Image, _ name: String) throws {
         guard image.hasMutableFormats else {
             throw ServiceError.forbidden(
@@ -115,10 +126,13 @@ extension Images {
         }
     }
 
-    private func applyToProperty(_ name: String, _ operation: ImagePatch, _ image: inout Image) throws {
+    private func applyToProperty(
+        _ name: String, _ operation: ImagePatch, _ image: inout Image, _ properties: PropertyAccess
+    ) throws {
         let exists = image.properties[name] != nil
         switch operation.verb {
         case .add:
+            if exists { try properties.requireChange(.update, name) } else { try properties.require(.create, name) }
             if exists, operation.addRefusesExisting {
                 throw ServiceError.conflict("Property \(name) already exists.")
             }
@@ -126,10 +140,12 @@ extension Images {
             image.properties[name] = .some(value)
             try requirePropertyRoom(image.properties)
         case .replace:
+            try properties.requireChange(.update, name)
             guard exists else { throw ServiceError.conflict("Property \(name) does not exist.") }
             image.properties[name] = .some(try ImageFields(settings: settings).property(name, operation.value))
             try requirePropertyRoom(image.properties)
         case .remove:
+            try properties.requireChange(.delete, name)
             guard exists else { throw ServiceError.conflict("Property \(name) does not exist.") }
             image.properties[name] = nil
         }

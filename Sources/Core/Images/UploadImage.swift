@@ -73,7 +73,8 @@ extension Images {
     /// An image that its caller may upload to, and that takes data.
     private func uploadableImage(_ id: ImageID, as caller: Caller, in db: any SQLConnection) throws -> Image {
         guard let image = try db.image(id) else { throw ServiceError.noImage(id) }
-        try ImagePolicy.require(.uploadImage, caller, image, isMember: try db.isMember(caller.projectID, of: id))
+        try settings.policy.require(
+            .uploadImage, caller, image, isMember: try db.isMember(caller.projectID, of: id))
         guard image.status == .queued else {
             throw ServiceError.conflict(
                 "Image status transition from \(image.status.rawValue) to saving is not allowed")

@@ -3,12 +3,12 @@
 /// An attribute that is not there, on either side, makes a check false, as in oslo.policy. One thing differs: to
 /// Python a caller without a project "equals" a target without a project, both being `None`; here null equals
 /// nothing but the literal `None`.
-package struct PolicyEvaluation {
+package struct PolicyEvaluation: Sendable {
     private let rules: PolicyRules
     /// Lower-cased.
     private let roles: Set<String>
     private let caller: [String: PolicyValue]
-    private let target: (String) -> PolicyValue?
+    private let target: @Sendable (String) -> PolicyValue?
 
     /// - Parameters:
     ///   - roles: lower-cased.
@@ -16,7 +16,7 @@ package struct PolicyEvaluation {
     ///   - target: the attributes that `%(name)s` can name.
     package init(
         rules: PolicyRules, roles: Set<String>, caller: [String: PolicyValue],
-        target: @escaping (String) -> PolicyValue?
+        target: @escaping @Sendable (String) -> PolicyValue?
     ) {
         self.rules = rules
         self.roles = roles

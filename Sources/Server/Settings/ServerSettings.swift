@@ -245,6 +245,15 @@ extension ServerSettings {
                 problems.append("image.schema_file: \(path): \(error)")
             }
         }
+        if let path = resolved.text(.imagePolicyFile) {
+            do {
+                settings.policy = try PolicyFile(path: path).policy
+            } catch let error as ConfigurationError {
+                problems += error.problems.map { "image.policy_file: \($0)" }
+            } catch {
+                problems.append("image.policy_file: \(error)")
+            }
+        }
         return ImageChoice(stores: stores, settings: settings)
     }
 

@@ -228,6 +228,9 @@ extension Setting {
     package static let imageSchemaFile = Setting(
         "image.schema_file", .path, note: "built in",
         "JSON file with the typed common properties (schema-image.json).")
+    package static let imagePolicyFile = Setting(
+        "image.policy_file", .path, note: "built in",
+        "YAML file with rules that replace defaults, and with property protections (docs/policy.md).")
     package static let imageUploadBuffer = Setting(
         "image.upload_buffer_bytes", .integer(16 << 20...64 << 30), default: .integer(96 << 20),
         "Memory that all uploads together may use as buffers.")
@@ -255,8 +258,7 @@ extension Setting {
         keystoneAuthURL, keystoneUsername, keystonePassword, keystonePasswordFile, keystoneProject,
         keystoneUserDomain, keystoneProjectDomain, keystoneCache,
         imageEnabled, imageStores, imageRecycleBin, imageHashAlgorithm, imageVerification, imageQuota, imageSizeCap,
-        imageListLimitMax,
-        imageSchemaFile, imageUploadBuffer, imageLease,
+        imageListLimitMax, imageSchemaFile, imagePolicyFile, imageUploadBuffer, imageLease,
         keysMode, keysBarbicanURL, keysRetention, keysMasterKeyFile,
     ]
 

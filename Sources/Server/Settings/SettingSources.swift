@@ -269,7 +269,7 @@ extension Setting {
 
 extension YamlError {
     /// Where and what, without the text around it, which may be a password.
-    fileprivate var place: String {
+    var place: String {
         switch self {
         case .scanner(_, let problem, let mark, _), .parser(_, let problem, let mark, _),
             .composer(_, let problem, let mark, _):
@@ -281,7 +281,7 @@ extension YamlError {
     }
 }
 
-private enum EditDistance {
+enum EditDistance {
     /// How many characters must be inserted, removed or changed (Levenshtein).
     static func between(_ a: String, _ b: String) -> Int {
         let b = Array(b.lowercased())
