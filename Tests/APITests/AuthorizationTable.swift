@@ -144,7 +144,8 @@ struct TableRoute: Sendable {
     ///   - mustSee: whether seeing the image is asked for first (members).
     ///   - outcome: for whoever may: the status, and whether the image has changed.
     fileprivate static func onImage(
-        _ method: HTTPMethod, _ template: String, path: String? = nil, body: String? = nil, contentType: String? = nil,
+        _ method: HTTPMethod, _ template: String, variant: String = "", path: String? = nil, body: String? = nil,
+        contentType: String? = nil,
         _ rule: TableRule, mustSee: Bool = false,
         outcome: (TableCaller, TableImage) -> (status: Int, changes: Bool)
     ) -> TableRoute {
@@ -163,7 +164,7 @@ struct TableRoute: Sendable {
                 }
                 cells.append(
                     TableCell(
-                        route: route, caller: caller, image: image, variant: "", method: method,
+                        route: route, caller: caller, image: image, variant: variant, method: method,
                         path: path ?? template, body: body, contentType: contentType, status: expected.status,
                         changes: expected.changes))
             }
@@ -197,10 +198,13 @@ extension TableRoute {
 
     private static let images: [TableRoute] = [
         onImage(.GET, record, .getImage) { _, _ in (200, false) },
-        onImage(
-            .PATCH, record, body: #"[{"op": "replace", "path": "/name", "value": "renamed"}]"#,
-            contentType: "application/openstack-images-v2.1-json-patch", .ownersMember
-        ) { _, _ in (200, true) },
+        patch("name", #""renamed""#) { _ in true },
+        patch("visibility", #""public""#) { $0.isAdmin },
+        patch("visibility", #""community""#) { _ in true },
+        patch("visibility", #""private""#) { _ in true },
+        patch("owner", #""{fresh}""#) { $0.isAdmin },
+        patch("protected", "true") { _ in true },
+        patch("colour", #""red""#, verb: "add") { _ in true },
         onImage(.DELETE, record, .ownersMember) { _, image in image.condition == .protected ? (403, false) : (204, true)
         },
         onImage(.POST, record + "/actions/deactivate", .ownersMember) { _, image in
@@ -220,6 +224,17 @@ extension TableRoute {
         onImage(.PUT, record + "/tags/{tag}", path: record + "/tags/new", .ownersMember) { _, _ in (204, true) },
         onImage(.DELETE, record + "/tags/{tag}", path: record + "/tags/old", .ownersMember) { _, _ in (204, true) },
     ]
+
+    /// A change of one attribute: `modify_image`, and what the attribute asks for besides.
+    private static func patch(
+        _ attribute: String, _ value: String, verb: String = "replace", besides: (TableCaller) -> Bool
+    ) -> TableRoute {
+        onImage(
+            .PATCH, record, variant: "\(attribute) \(value)",
+            body: #"[{"op": "\#(verb)", "path": "/\#(attribute)", "value": \#(value)}]"#,
+            contentType: "application/openstack-images-v2.1-json-patch", .ownersMember
+        ) { caller, _ in besides(caller) ? (200, true) : (403, false) }
+    }
 
     private static let data: [TableRoute] = [
         onImage(

@@ -105,9 +105,9 @@ struct ImagePolicyTests {
         let fixture = try await ImageFixture { $0.policy = policy }
         let image = try await fixture.createImage { $0.visibility = .public }
         let other = try await fixture.createImage { $0.visibility = .community }
-        let public_ = ImagePatch(verb: .replace, path: ["visibility"], value: "public", addRefusesExisting: false)
+        let published = ImagePatch(verb: .replace, path: ["visibility"], value: "public", addRefusesExisting: false)
         let third = try await fixture.createImage()
-        #expect(try await fixture.images.patch(third.id, [public_], as: fixture.caller()).image.visibility == .public)
+        #expect(try await fixture.images.patch(third.id, [published], as: fixture.caller()).image.visibility == .public)
         let janitor = fixture.caller("p2", roles: ["janitor", "reader"])
         #expect(await status { try await fixture.images.delete(other.id, as: janitor) } == 403)
         #expect(await status { try await fixture.images.delete(image.id, as: fixture.caller()) } == 403)
