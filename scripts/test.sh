@@ -51,7 +51,12 @@ build() {
   "$swift" build -c release --build-tests
 }
 swift_tests() {
-  timeout 25m "$swift" test -c release --disable-testable-imports --skip SimulationTests # a hang is a failure too
+  # a hang is a failure too
+  timeout 25m "$swift" test -c release --disable-testable-imports --skip SimulationTests --skip FormatTests
+}
+# By themselves as well: a million inputs keep both processors busy, and tests with time limits would meet theirs.
+format_tests() {
+  timeout 25m "$swift" test -c release --disable-testable-imports --filter FormatTests
 }
 # By themselves: a simulated world keeps its thread from beginning to end, and tests with real clocks and
 # connections beside it would wait for theirs.
@@ -73,6 +78,8 @@ interop() {
 if stage prepare prepare && stage build build; then
   stage swift swift_tests
   note swift 'Test run with [0-9]+ test|Executed [1-9][0-9]* test'
+  stage formats format_tests
+  note formats '^fuzz|Test run with [0-9]+ test'
   stage simulation simulation_tests
   note simulation '^(crash points|random lives|races|store|server): |Test run with [0-9]+ test'
   stage interop interop

@@ -247,6 +247,9 @@ extension TableRoute {
             default: (200, false)
             }
         },
+        onImage(.GET, "/ambrotype/v1/images/{image}/provenance", .getImage) { _, image in
+            (image.condition == .queued ? 404 : 200, false)
+        },
     ]
 
     private static let members: [TableRoute] = [
@@ -311,6 +314,8 @@ extension TableRoute {
             row(.POST, "/jobs/retry-parked", 202), row(.GET, "/deleted-images", 200),
             row(.POST, "/deleted-images/{image}/undelete", example: "/deleted-images/\(nothing)/undelete", 404),
             row(.DELETE, "/deleted-images/{image}", example: "/deleted-images/\(nothing)", 404),
+            row(.GET, "/flagged-images", 200),
+            row(.DELETE, "/flagged-images/{image}", example: "/flagged-images/\(nothing)", 404),
             row(.GET, "/keys/{key}", example: "/keys/\(nothing)", 404), row(.GET, "/deleted-keys", 200),
             row(.POST, "/deleted-keys/{key}/undelete", example: "/deleted-keys/\(nothing)/undelete", 404),
             row(.DELETE, "/deleted-keys/{key}", example: "/deleted-keys/\(nothing)", 404),

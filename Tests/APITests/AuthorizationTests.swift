@@ -46,7 +46,8 @@ import Trust
         let store = try FileBlobStore(id: "local", directory: path + "/store", work: ThreadWorkPool())
         let images = Images(
             database: try SQLiteDatabase(path: path + "/db"), stores: StoreSet([store], default: "local"),
-            surroundings: process.surroundings, settings: ImageSettings(), instance: "table", logger: process.logger)
+            surroundings: process.surroundings, settings: ImageSettings(), seal: .passing(), instance: "table",
+            logger: process.logger)
         return ImageAPI(images: images, authenticator: Nobody()).routes
     }
 

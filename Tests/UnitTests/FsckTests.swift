@@ -45,8 +45,9 @@ import Testing
             _ = try await service.interruptedUpload(by: "gone", leaseSeconds: -700)
         },
         Damage(kind: "bytes-of-deleted-image", isRepairable: true) { service in
-            try await service.damage(
-                "UPDATE images SET status = 'deleted', deleted_at = 1 WHERE id = $1", try await service.activeImage())
+            let image = try await service.activeImage()
+            try await service.damage("UPDATE images SET status = 'deleted', deleted_at = 1 WHERE id = $1", image)
+            try await service.damage("DELETE FROM image_provenance WHERE image_id = $1", image)
         },
         Damage(kind: "bytes-outside-bin", isRepairable: true) { service in
             try await service.damage(
@@ -104,6 +105,18 @@ import Testing
             let image = try await service.createImage().id
             try await service.deleteForGood(image)
             try await service.damage("INSERT INTO image_tags (image_id, tag) VALUES ($1, 'left')", image)
+        },
+        Damage(kind: "remains-of-deleted-image", isRepairable: true) { service in
+            let image = try await service.createImage().id
+            try await service.deleteForGood(image)
+            try await service.damage(
+                """
+                INSERT INTO image_flags (image_id, reason, first_at, last_at, count) VALUES ($1, 'left', 1, 1, 1)
+                """, image)
+        },
+        Damage(kind: "record-differs", isRepairable: false) { service in
+            try await service.damage(
+                "UPDATE image_provenance SET digest = 'ab' WHERE image_id = $1", try await service.activeImage())
         },
     ]
 

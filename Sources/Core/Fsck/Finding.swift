@@ -26,6 +26,8 @@ package enum Finding: Sendable, Hashable {
     case storeNotConfigured(StoreID, blobs: Int64, sizeBytes: Int64)
     case chargedToOther(BlobID, ImageID, charged: ProjectID?, owner: ProjectID?)
     case remainsOfDeletedImage(ImageID, rows: Int64)
+    /// The record of what came in says something else than the image.
+    case recordDiffers(ImageID)
 
     // Keys: the edges that say what needs which, and what wraps what.
     case keyEdgeMissing(SecretID, ImageID, via: String)

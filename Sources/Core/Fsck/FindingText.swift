@@ -20,6 +20,7 @@ extension Finding {
         case .storeNotConfigured: "store-not-configured"
         case .chargedToOther: "charged-to-other"
         case .remainsOfDeletedImage: "remains-of-deleted-image"
+        case .recordDiffers: "record-differs"
         case .keyEdgeMissing: "key-edge-missing"
         case .keyEdgeLetGo: "key-edge-let-go"
         case .keyEdgeOfOther: "key-edge-of-other"
@@ -48,7 +49,7 @@ extension Finding {
         case .eraseJobStray, .jobParked, .chargedToOther, .remainsOfDeletedImage, .digestUnknown, .bytesUnowned,
             .nameLeftOver, .fileForeign, .keyEdgeOfOther, .keyEdgeStray, .keyEdgeOfDeletedImage, .secretOverdue:
             .warning
-        case .databaseDamaged, .imageWithoutBytes, .bytesOfMissingImage, .sizesDiffer, .imageStuck,
+        case .databaseDamaged, .imageWithoutBytes, .bytesOfMissingImage, .sizesDiffer, .recordDiffers, .imageStuck,
             .uploadUnexpected, .uploadAbandoned, .bytesOfDeletedImage, .bytesOutsideBin, .bytesInsideBin,
             .bytesOfUnfinishedImage, .eraseJobMissing, .storeNotConfigured, .storeOutOfReach, .bytesMissing,
             .bytesWrongSize, .bytesUnreadable, .digestWrong, .bytesInOtherStore, .keyEdgeMissing, .keyEdgeLetGo,
@@ -70,7 +71,7 @@ extension Finding {
         switch self {
         case .databaseDamaged: "database"
         case .imageWithoutBytes(let image, _), .sizesDiffer(let image, _, _, _), .imageStuck(let image, _),
-            .remainsOfDeletedImage(let image, _):
+            .remainsOfDeletedImage(let image, _), .recordDiffers(let image):
             "image \(image)"
         case .bytesOfMissingImage(let blob, _, _), .uploadUnexpected(let blob, _, _),
             .uploadAbandoned(let blob, _, _, _), .bytesOfDeletedImage(let blob, _, _), .bytesOutsideBin(let blob, _),
@@ -121,7 +122,9 @@ extension Finding {
         case .chargedToOther(_, let image, let charged, let owner):
             "its quota is that of project \(charged?.rawValue ?? "nobody"), its image \(image) belongs to "
                 + "\(owner?.rawValue ?? "nobody")"
-        case .remainsOfDeletedImage(_, let rows): "it is deleted, and \(rows) properties, tags or members are left"
+        case .remainsOfDeletedImage(_, let rows):
+            "it is deleted, and \(rows) of its properties, tags, members or records are left"
+        case .recordDiffers: "its digest is not what the record of the upload says (image_provenance)"
         case .keyEdgeMissing(let key, _, let via): "its \(via) names the key \(key), and nothing keeps that for it"
         case .keyEdgeLetGo(let key, _, let via, let state):
             "its \(via) names the key \(key), which is being let go of (\(state))"
@@ -162,6 +165,9 @@ extension Finding {
             .advice("restore the row of its blob from a backup of the database, or upload the image anew and delete it")
         case .bytesOfMissingImage: .advice("restore the image's row from a backup of the database")
         case .sizesDiffer: .advice("check with --read-data which of the two is right")
+        case .recordDiffers:
+            .advice(
+                "look at its provenance: the one of the two that is sealed is right; restore the other from a backup")
         case .imageStuck: .repair("the image waits for data again (queued)")
         case .uploadUnexpected: .repair("the upload is given up, and what came of it erased")
         case .uploadAbandoned: .repair("the upload is given up, what came of it erased, and the image queued again")

@@ -40,7 +40,8 @@ extension FsckRun {
     }
 
     private var imageChecks: [Check] {
-        [
+        let children = ImageChildren.tables.map { "SELECT image_id FROM \($0)" }.joined(separator: " UNION ALL ")
+        return [
             Check(
                 sql: """
                     SELECT i.id, i.status FROM images i
@@ -73,17 +74,18 @@ extension FsckRun {
             },
             Check(
                 sql: """
-                    SELECT i.id,
-                        (SELECT COUNT(*) FROM image_properties c WHERE c.image_id = i.id)
-                        + (SELECT COUNT(*) FROM image_tags c WHERE c.image_id = i.id)
-                        + (SELECT COUNT(*) FROM image_members c WHERE c.image_id = i.id)
-                    FROM images i
-                    WHERE i.status = 'deleted' AND i.recycled_until IS NULL AND i.id IN (
-                        SELECT image_id FROM image_properties UNION SELECT image_id FROM image_tags
-                        UNION SELECT image_id FROM image_members)
-                    ORDER BY i.id
+                    SELECT i.id, COUNT(*) FROM (\(children)) c JOIN images i ON i.id = c.image_id
+                    WHERE i.status = 'deleted' AND i.recycled_until IS NULL
+                    GROUP BY i.id ORDER BY i.id
                     """
             ) { .remainsOfDeletedImage(try $0.get(0), rows: try $0.get(1)) },
+            Check(
+                sql: """
+                    SELECT i.id FROM image_provenance p JOIN images i ON i.id = p.image_id
+                    WHERE p.digest <> i.os_hash_value OR p.algorithm <> i.os_hash_algo
+                    ORDER BY i.id
+                    """
+            ) { .recordDiffers(try $0.get(0)) },
         ]
     }
 

@@ -47,7 +47,8 @@ extension FsckRun {
         case .keyEdgeOfDeletedImage(let key, let image, let via): try await letGoOfKey(key, by: image, via: via)
         case .releaseJobMissing(let image): try await askForRelease(image)
         case .databaseDamaged, .imageWithoutBytes, .bytesOfMissingImage, .sizesDiffer, .bytesOfUnfinishedImage,
-            .jobParked, .storeNotConfigured, .storeOutOfReach, .bytesMissing, .bytesWrongSize, .bytesUnreadable,
+            .recordDiffers, .jobParked, .storeNotConfigured, .storeOutOfReach, .bytesMissing, .bytesWrongSize,
+            .bytesUnreadable,
             .digestWrong, .digestUnknown, .bytesUnowned, .bytesInOtherStore, .nameLeftOver, .fileForeign,
             .keyEdgeOfMissingImage, .secretOverdue, .secretWithoutProjectKey, .projectKeyWithoutMaster:
             preconditionFailure("\(finding.kind) has no repair")
@@ -152,7 +153,7 @@ extension FsckRun {
     private func removeRemains(of image: ImageID) async throws -> Bool {
         try await database.write { db in
             var removed = 0
-            for table in ["image_properties", "image_tags", "image_members"] {
+            for table in ImageChildren.tables {
                 removed += try db.execute(
                     "DELETE FROM \(table) WHERE image_id = $1 AND EXISTS (\(Self.tombstone("\(table).image_id")))",
                     image)

@@ -30,10 +30,6 @@ extension Images {
         try BlobLedger.doomAll(of: id, reason, now: now, in: db)
         try ImageKeys.letGo(of: id, in: db)
         try ImageKeys.releaseIfErased(id, now: now, in: db)
-        try db.execute("DELETE FROM image_properties WHERE image_id = $1", id)
-        try db.execute("DELETE FROM image_tags WHERE image_id = $1", id)
-        try db.execute("DELETE FROM image_members WHERE image_id = $1", id)
-        try db.execute("DELETE FROM image_provenance WHERE image_id = $1", id)
-        try db.execute("DELETE FROM image_flags WHERE image_id = $1", id)
+        for table in ImageChildren.tables { try db.execute("DELETE FROM \(table) WHERE image_id = $1", id) }
     }
 }

@@ -219,7 +219,7 @@ extension Setting {
             "chains": .text("warn"), "require_signed": .flag(false), "downloads": .text("signed"),
             "format_match": .flag(true), "partition_tables": .flag(true),
         ],
-        "What image data has to prove: signers (docs/signing.md) and formats (docs/image-formats.md).")
+        "What image data has to prove: signers (docs/signing.md) and formats (docs/inspection.md).")
     package static let imageSizeCap = Setting(
         "image.size_cap_bytes", .integer(1...Int.max), default: .integer(1 << 40), "The largest image there may be.")
     package static let imageListLimitMax = Setting(
