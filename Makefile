@@ -6,12 +6,12 @@
 
 SWIFT ?= swift
 PEER_LAB ?= ../shared/lab
-FORMATTED := Package.swift Sources Tests
+FORMATTED := Package.swift Sources Tests Fuzz
 # Read by pytest: more of its options, such as `make interop PYTEST="-k ranges -x"`.
 PYTEST ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run build clients test interop interop-keystone test-barbican tempest tempest-keys tempest-keys-rbac torture measure \
+.PHONY: help run build clients test interop interop-keystone test-barbican tempest tempest-keys tempest-keys-rbac torture fuzz measure \
 	format lint clean
 
 help: ## print this list
@@ -55,6 +55,10 @@ tempest: build ## tempest's image suite; fails when a test of docs/tempest-passi
 tempest-keys tempest-keys-rbac: build ## the key manager's suites of tempest: its API, and who may do what
 	@scripts/venv.sh tempest Tests/Interop/requirements-tempest.txt
 	@.venv/tempest/bin/python scripts/tempest.py --suite $(@:tempest-%=%)
+
+fuzz: ## an hour of libFuzzer on the parsers of disk image formats (FUZZ_SECONDS for another time)
+	@scripts/install-debian.sh $(shell cat scripts/packages-test.txt)
+	@scripts/fuzz.sh
 
 measure: build clients ## the numbers of docs/measurements.md
 	@scripts/install-debian.sh curl wrk

@@ -22,8 +22,6 @@ extension Hostile {
         bent("backing file in the header itself", "backing_file") { $0.big(UInt64(8), at: 8) },
         bent("backing file after the end", "backing_file") { $0.big(UInt64.max, at: 8) },
         bent("backing file at 2^63", "backing_file") { $0.big(UInt64(1) << 63, at: 8) },
-        bent("backing file's name without a place", "backing_file") { $0.big(UInt32(11), at: 16) },
-        bent("backing file's name of 4 GiB", "backing_file") { $0.big(UInt32.max, at: 16) },
         Hostile(
             "backing file, version 2", .qcow2, "backing_file", Samples.qcow2Old.changed { $0.big(UInt64(4096), at: 8) }),
         bent("data file", "data_file") { $0.big(UInt64(1 << 2), at: 72) },
