@@ -37,11 +37,16 @@ struct Qcow2: FormatParser {
         // The length of its name means nothing without it.
         let backing = try header.big64(8)
         try header.require(backing == 0, "backing_file", at: 8, "the image has a backing file")
+        virtualSize = .bytes(try header.size(try header.big64(24), at: 24))
+        let isAlone = try isAlone(header)
         let clusterBits = try header.big32(20)
+        if isAlone, clusterBits == 0 {
+            if version == 3 { try readFeatures(header) }
+            return
+        }
         try header.require(
             (9...21).contains(clusterBits), "cluster_bits", at: 20, "clusters of 2^\(clusterBits) bytes")
         let clusterBytes = UInt64(1) << UInt64(clusterBits)
-        virtualSize = .bytes(try header.size(try header.big64(24), at: 24))
         let encryption = try header.big32(32)
         try header.require(encryption <= 2, "encryption", at: 32, "encryption method \(encryption) is not known")
         var headerBytes: UInt64 = 72
@@ -53,9 +58,16 @@ struct Qcow2: FormatParser {
                 "a header of \(headerBytes) bytes")
             try readCompression(header, headerBytes: headerBytes)
         }
-        try readTables(header, clusterBytes: clusterBytes)
+        if !isAlone { try readTables(header, clusterBytes: clusterBytes) }
         extensionsEndBytes = clusterBytes
         nextExtensionBytes = headerBytes
+    }
+
+    /// Whether it is a header of an image that has no tables: nothing can be read through it, so there is nothing to
+    /// be held against them.
+    private func isAlone(_ header: Fields) throws(FormatFinding) -> Bool {
+        for place in stride(from: 32, to: 72, by: 4) where try header.big32(place) != 0 { return false }
+        return true
     }
 
     private func readFeatures(_ header: Fields) throws(FormatFinding) {

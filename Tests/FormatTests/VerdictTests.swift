@@ -28,6 +28,29 @@ import Testing
         }
     }
 
+    /// As other services take it: there is nothing behind it that could be read.
+    @Test(arguments: [2, 3] as [UInt8], [0, 16] as [UInt8])
+    func aQcow2OfAHeaderAloneIsTakenUnlessItNamesAFile(_ version: UInt8, _ clusterBits: UInt8) {
+        var header: [UInt8] = Array("QFI".utf8) + [0xfb] + [UInt8](repeating: 0, count: 508)
+        header[7] = version
+        header[23] = clusterBits
+        header[28] = 1
+        if version == 3, clusterBits != 0 { header[103] = 104 }
+        func verdict(_ header: [UInt8]) -> FormatVerdict { Inspected(header).verdict("qcow2", mustMatch: true) }
+        #expect(verdict(header) == .accepted(virtualSizeBytes: 1 << 24))
+        var backed = header
+        backed[15] = 200
+        #expect(verdict(backed).findings.map(\.check) == ["backing_file"])
+        var tables = header
+        tables[39] = 1
+        #expect(!verdict(tables).findings.isEmpty)
+        if version == 3 {
+            var outside = header
+            outside[79] = 4
+            #expect(verdict(outside).findings.map(\.check) == ["data_file"])
+        }
+    }
+
     /// The other way round it is the partition table that somebody did not expect.
     @Test func aBootableISOIsAnISO() {
         let hybrid = Samples.iso.changed { $0.bytes(Array(Samples.mbr.all[446..<512]), at: 446) }
