@@ -5,4 +5,5 @@ import Persistence
 package enum DatabaseSchema {
     package static let migrations =
         IdentityMigrations.all + JobMigrations.all + ImageMigrations.all + SecretMigrations.all
+        + MetadefMigrations.all
 }

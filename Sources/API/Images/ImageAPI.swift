@@ -24,6 +24,7 @@ package struct ImageAPI: APIService {
         ImageMemberRoutes(images: images).add(to: &routes)
         ImageSchemaRoutes(settings: images.settings).add(to: &routes)
         ImageInfoRoutes(images: images).add(to: &routes)
+        MetadefNamespaceRoutes(metadefs: Metadefs(images), settings: images.settings).add(to: &routes)
         let view = OperatorView(images)
         OperatorRoutes(view: view).add(to: &routes)
         ProvenanceRoutes(images: images, view: view).add(to: &routes)
