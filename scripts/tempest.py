@@ -32,7 +32,7 @@ import yaml
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY / "Tests/Interop"))
 
-from ambrotype import Server  # noqa: E402
+from ambrotype import BINARY, Server  # noqa: E402
 
 WORK = REPOSITORY / ".run/tempest"
 BIN = Path(sys.executable).parent
@@ -142,6 +142,9 @@ def main() -> int:
         clouds_file = arguments.clouds
         if clouds_file is None:
             clouds_file = stack.enter_context(Server(data, log=WORK / "server.log")).data_dir / "clouds.yaml"
+            # Its tests of metadata definitions take the first resource type there is.
+            subprocess.run([BINARY, "metadefs", "load", REPOSITORY / "Tests/Interop/metadefs", "--data-dir", data],
+                           check=True, stdout=subprocess.DEVNULL)
         found = run(arguments.regex or suite.regex, clouds_file)
 
     listed = {line for line in suite.passing.read_text().splitlines() if line and not line.startswith("#")}

@@ -134,7 +134,7 @@ struct TableRoute: Sendable {
     let cells: [TableCell]
 
     /// All routes there are. One that is missing here fails `everyRouteHasRows`.
-    static let all = images + members + data + collections + operators + unconditional
+    static let all = images + members + data + imageCollections + operators + unconditional + metadefs
 
     static let cells = all.flatMap(\.cells)
 
@@ -173,7 +173,7 @@ struct TableRoute: Sendable {
     }
 
     /// A route about no image; one row a caller and variant.
-    fileprivate static func plain(
+    static func plain(
         _ method: HTTPMethod, _ template: String, path: String? = nil,
         variants: [(name: String, body: String?)] = [("", nil)], status: (TableCaller, String) -> Int
     ) -> TableRoute {
@@ -279,7 +279,7 @@ extension TableRoute {
         ) { _, image in image.visibility == .shared ? (204, true) : (403, false) },
     ]
 
-    private static let collections: [TableRoute] = [
+    private static let imageCollections: [TableRoute] = [
         plain(
             .POST, "/v2/images",
             variants: TableImage.Visibility.allCases.map {

@@ -111,6 +111,20 @@ private final class AuthorizationStage: Sendable {
             images[image] = try await Self.make(image, server, owner: owner.projectID, members: members)
         }
         self.images = images
+        try await Self.makeNamespaces(server)
+    }
+
+    /// The tests of the suite each have a stage, on one server: what is there is as it must be.
+    private static func makeNamespaces(_ server: TestServer) async throws {
+        let root = "/image/v2/metadefs/namespaces"
+        func make(_ path: String, _ json: String) async throws {
+            let made = try await server.call(.POST, root + path, as: server.admin, json: json)
+            #expect(made.status == 201 || made.status == 409, "\(path): \(made.text)")
+        }
+        for (visibility, name) in TableRoute.namespaces + [("private", "table-other")] {
+            try await make("", #"{"namespace": "\#(name)", "visibility": "\#(visibility)", "protected": true}"#)
+            for (path, json) in TableRoute.parts { try await make("/\(name)\(path)", json) }
+        }
     }
 
     private static func tokens(

@@ -134,9 +134,10 @@ import Testing
             try service.put([1, 2, 4], at: service.path(blob))
         },
         Damage(kind: "digest-unknown", isRepairable: false, reading: .everything) { service in
+            let image = try await service.activeImage()
             try await service.damage(
-                "UPDATE images SET checksum = NULL, os_hash_algo = 'sha3-256' WHERE id = $1",
-                try await service.activeImage())
+                "UPDATE images SET checksum = NULL, os_hash_algo = 'sha3-256' WHERE id = $1", image)
+            try await service.damage("DELETE FROM image_provenance WHERE image_id = $1", image)
         },
         Damage(kind: "bytes-unreadable", isRepairable: false, harmsImages: true) { service in
             let path = service.path(try await service.blob(of: try await service.activeImage()))
