@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Download the same file from this server and from nginx, in turns (docs/performance.md, "Data path").
 
-    bench-downloads.py [--rounds N] [--size MIB] [--only plain,tls,cold,slow] [--scratch DIR]
+    bench-downloads.py [--rounds N] [--size MIB] [--only plain,tls,cold,slow,upload] [--scratch DIR]
 
 A server with an empty data directory gets one image of random bytes; nginx (sendfile on, its other settings as they
 come, two workers) serves the very file the blob is. The clients are curl, 1 and 4 at once, each writing to /dev/null;
@@ -11,7 +11,8 @@ nanoseconds by the kernel. Everything shares the machine, so the ratios count.
 
 `cold` drops the file from memory before each download, and meanwhile asks for something small over and over on
 connections that share the event loops with it: the slowest answer tells whether a loop waited for the disk.
-`slow` opens many downloads, reads nothing, and looks at the server's memory.
+`slow` opens many downloads, reads nothing, and looks at the server's memory. `upload` compares uploads, durable at
+the answer, with what the processors allow: all CPU seconds of server and clients, shared by all processors.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import http.client
 import json
 import os
 import re
+import resource
 import signal
 import socket
 import statistics
@@ -99,9 +101,7 @@ class Ours:
         self.header.touch(mode=0o600)
         self.token = self._token(data)
         self.header.write_text(f"X-Auth-Token: {self.token}\n")
-        base = self.server.url + "/image/v2/images"
-        created = self._post(base, {"disk_format": "raw", "container_format": "bare"}, {"X-Auth-Token": self.token})
-        self.url = f"{base}/{json.loads(created.read())['id']}/file"
+        self.url = self.new_image()
         with subprocess.Popen(["head", "-c", str(size), "/dev/urandom"], stdout=subprocess.PIPE) as source:
             subprocess.run(["curl", "-sS", "--fail", "--noproxy", "*", *self.trust(), "-H", f"@{self.header}", "-H",
                             "Content-Type: application/octet-stream", "-H", f"X-Openstack-Image-Size: {size}", "-T", "-",
@@ -109,6 +109,16 @@ class Ours:
         self.file = max((path for path in (data / "store").rglob("*") if path.is_file()) if (data / "store").is_dir()
                         else (path for path in data.rglob("*") if path.is_file()), key=lambda path: path.stat().st_size)
         assert self.file.stat().st_size == size, self.file
+
+    def new_image(self) -> str:
+        """The URL of a new image's data."""
+        base = self.server.url + "/image/v2/images"
+        created = self._post(base, {"disk_format": "raw", "container_format": "bare"}, {"X-Auth-Token": self.token})
+        return f"{base}/{json.loads(created.read())['id']}/file"
+
+    def remove(self, url: str) -> None:
+        self._open(urllib.request.Request(url.removesuffix("/file"), method="DELETE",
+                                          headers={"X-Auth-Token": self.token})).read()
 
     def _open(self, request: urllib.request.Request):
         import ssl
@@ -274,6 +284,38 @@ def slow(ours: Ours, clients: int) -> None:
         connection.close()
 
 
+def uploads(ours: Ours, count: int, size: int, rounds: int, directory: Path) -> None:
+    """Uploads at once; each `size` bytes."""
+    data = directory / "data"
+    with open(data, "wb") as file:
+        for _ in range(size // MIB):
+            file.write(os.urandom(MIB))
+    rates, limits, shares, server_cpu = [], [], [], []
+    for _ in range(rounds):
+        urls = [ours.new_image() for _ in range(count)]
+        os.sync()
+        before, clients_before = processor_seconds(ours.pids), resource.getrusage(resource.RUSAGE_CHILDREN)
+        began = time.monotonic()
+        running = [subprocess.Popen(["curl", "-sS", "--fail", "--noproxy", "*", "-H", f"@{ours.header}", "-H", "Expect:", "-H",
+                                     "Content-Type: application/octet-stream", "-T", data, url]) for url in urls]
+        codes = [process.wait() for process in running]
+        seconds = time.monotonic() - began
+        assert not any(codes), codes
+        server = processor_seconds(ours.pids) - before
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        clients = after.ru_utime + after.ru_stime - clients_before.ru_utime - clients_before.ru_stime
+        rates.append(count * size / seconds / 1e6)
+        server_cpu.append(server * GIB / (count * size))
+        limits.append(count * size / ((server + clients) / os.cpu_count()) / 1e6)
+        shares.append(rates[-1] / limits[-1])
+        for url in urls:
+            ours.remove(url)
+    print(f"| upload {count} x {size // MIB} MiB | {statistics.median(rates):,.0f} ({min(rates):,.0f}-{max(rates):,.0f}) MB/s; "
+          f"{statistics.median(server_cpu):.2f} ({min(server_cpu):.2f}-{max(server_cpu):.2f}) s/GiB | "
+          f"limit {statistics.median(limits):,.0f} MB/s | {statistics.median(shares):.2f} ({min(shares):.2f}-{max(shares):.2f}) |",
+          flush=True)
+
+
 def make_certificate(directory: Path) -> Path:
     subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days",
                     "2", "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout",
@@ -285,14 +327,14 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--rounds", type=int, default=7)
     options.add_argument("--size", type=int, default=1024, help="MiB")
-    options.add_argument("--only", default="plain,tls,cold,slow")
+    options.add_argument("--only", default="plain,tls,cold,slow,upload")
     options.add_argument("--stalled", type=int, default=200, help="clients of `slow`")
     options.add_argument("--scratch", type=Path, default=Path(tempfile.gettempdir()))
     arguments = options.parse_args()
     parts, size = set(arguments.only.split(",")), arguments.size * MIB
     print("| | Ambrotype: MB/s; CPU s/GiB | nginx: MB/s; CPU s/GiB | ratios |\n|---|---|---|---|")
     for secure in (False, True):
-        if not parts & ({"tls", "slow"} if secure else {"plain", "cold", "slow"}):
+        if not parts & ({"tls", "slow"} if secure else {"plain", "cold", "slow", "upload"}):
             continue
         with ExitStack() as stack:
             scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=arguments.scratch, prefix="ambrotype-bench-")))
@@ -305,6 +347,14 @@ def main() -> None:
             if "cold" in parts and not secure:
                 for side in (ours, nginx):
                     cold(side, ours.file, size, arguments.rounds)
+            if "upload" in parts and not secure:
+                memory = Path("/dev/shm")
+                with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else scratch) as directory:
+                    for count in (1, 4):
+                        uploads(ours, count, size // count, arguments.rounds, Path(directory))
+                    ours.server.forget_peak()
+                    uploads(ours, 4, size, 1, Path(directory))
+                print(f"| peak resident memory of the last | {ours.server.peak_resident_bytes() / MIB:.0f} MiB | | |")
             if "slow" in parts:
                 slow(ours, arguments.stalled)
 

@@ -57,6 +57,8 @@ package protocol SendSource: AnyObject, Sendable {
     var handle: NIOFileHandle { get }
     /// Whether a range is there and in memory, as far as that can be told. Does not block.
     func isInMemory(offset: Int64, count: Int) -> Bool
+    /// Sets the disk to work on a range that will be wanted. May block.
+    func announceReading(offset: Int64, count: Int64)
     /// Brings a range into memory. Blocks.
     /// - Returns: how many of its bytes there are: fewer only at the end of the file.
     /// - Throws: `SystemCallError`.

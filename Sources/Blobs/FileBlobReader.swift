@@ -64,15 +64,30 @@ extension FileBlobReader: BlobFile {
         opened.withLock { $0?.source == nil } ? nil : self
     }
 
-    func region(offset: Int64, count: Int) async throws -> FileRegion {
-        precondition(offset >= 0 && count > 0 && offset <= sizeBytes - Int64(count))
-        guard let source = opened.withLock({ $0?.source }) else { preconditionFailure("region after close") }
-        // What is in memory goes out without a thread of its own being woken for it.
-        if !source.isInMemory(offset: offset, count: count) {
-            try await work.performing("load blob") { [self] in
-                try check(source.load(offset: offset, count: count), of: count, at: offset)
-            }
+    func regionInMemory(offset: Int64, count: Int) -> FileRegion? {
+        let source = source(offset, count)
+        guard source.isInMemory(offset: offset, count: count) else { return nil }
+        return FileRegion(fileHandle: source.handle, readerIndex: Int(offset), endIndex: Int(offset) + count)
+    }
+
+    func load(offset: Int64, count: Int) async throws -> FileRegion {
+        // What is there needs no other thread.
+        if let region = regionInMemory(offset: offset, count: count) { return region }
+        let source = source(offset, count)
+        try await work.performing("load blob") { [self] in
+            let ahead = min(Int64(count) * Self.partsAhead, sizeBytes - offset)
+            source.announceReading(offset: offset, count: ahead)
+            try check(source.load(offset: offset, count: count), of: count, at: offset)
         }
         return FileRegion(fileHandle: source.handle, readerIndex: Int(offset), endIndex: Int(offset) + count)
+    }
+
+    /// How far the disk reads while the part that was asked for goes out: this many times its size.
+    private static let partsAhead: Int64 = 4
+
+    private func source(_ offset: Int64, _ count: Int) -> any SendSource {
+        precondition(offset >= 0 && count > 0 && offset <= sizeBytes - Int64(count))
+        guard let source = opened.withLock({ $0?.source }) else { preconditionFailure("sent from after close") }
+        return source
     }
 }

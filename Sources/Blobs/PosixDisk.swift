@@ -136,11 +136,6 @@ private final class PosixFile: DiskFile {
         try systemCall("pread", path, site) { pread(number, space.baseAddress, space.count, off_t(offset)) }
     }
 
-    /// The kernel reads ahead as it sees fit; this only tells it early.
-    fileprivate func announceReading(offset: Int64, count: Int) {
-        _ = posix_fadvise(number, off_t(offset), off_t(count), POSIX_FADV_WILLNEED)
-    }
-
     func sendSource(sizeBytes: Int64, at site: CallSite) -> (any SendSource)? {
         PosixSendSource(self, number, sizeBytes: sizeBytes)
     }
@@ -153,11 +148,13 @@ private final class PosixSendSource: SendSource {
 
     let handle: NIOFileHandle
     private let file: PosixFile
+    private let number: Int32
     // Written once, in `init`; the C functions only read what is behind it.
     nonisolated(unsafe) private let view: OpaquePointer?
 
     init(_ file: PosixFile, _ number: Int32, sizeBytes: Int64) {
         self.file = file
+        self.number = number
         // A second owner of the descriptor, who never closes it (see `deinit`): the file does.
         handle = NIOFileHandle(_deprecatedTakingOwnershipOfDescriptor: number)
         view = clinuxio_view_open(number, sizeBytes)
@@ -173,9 +170,13 @@ private final class PosixSendSource: SendSource {
         return clinuxio_view_has(view, offset, Int64(count))
     }
 
+    func announceReading(offset: Int64, count: Int64) {
+        // Only advice: what it fails to bring in, `load` does.
+        _ = posix_fadvise(number, off_t(offset), off_t(count), POSIX_FADV_WILLNEED)
+    }
+
     func load(offset: Int64, count: Int, at site: CallSite) throws -> Int {
-        file.announceReading(offset: offset, count: count)
-        return try withUnsafeTemporaryAllocation(byteCount: Self.scratchBytes, alignment: 64) { scratch in
+        try withUnsafeTemporaryAllocation(byteCount: Self.scratchBytes, alignment: 64) { scratch in
             var loaded = 0
             while loaded < count {
                 let part = UnsafeMutableRawBufferPointer(rebasing: scratch[..<min(scratch.count, count - loaded)])

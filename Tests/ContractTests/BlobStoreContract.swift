@@ -1,5 +1,6 @@
 import Blobs
 import Core
+import Glibc
 import NIOCore
 import Testing
 import Trust
@@ -204,6 +205,32 @@ func contents(of blob: BlobID, in store: any BlobStore) async throws -> [UInt8] 
                     "offset \(offset) count \(count)")
             }
             await reader.close()
+        }
+    }
+
+    /// Where a store offers the file itself, it is the blob, in parts of any size.
+    @Test(arguments: StoreUnderTest.all)
+    func aFileToSendFromIsTheBlob(_ kind: StoreUnderTest) async throws {
+        try await kind.withStore { store in
+            let bytes = sampleBytes(3 << 20, seed: 8)
+            try await ContractTests.store(bytes, as: blob, in: store)
+            let reader = try await store.open(blob)
+            guard let file = reader.file else { return await reader.close() }
+            try await store.erase(blob)
+            for (offset, count) in [(0, 1), (0, bytes.count), (4095, 2), (1 << 20, 2 << 20), (bytes.count - 1, 1)] {
+                let region = try await file.load(offset: Int64(offset), count: count)
+                #expect(region.readerIndex == offset && region.readableBytes == count)
+                // Loaded a moment ago; nothing pushes it out so soon.
+                #expect(file.regionInMemory(offset: Int64(offset), count: count) == region)
+                let sent = try region.fileHandle.withUnsafeFileDescriptor { number in
+                    [UInt8](unsafeUninitializedCapacity: count) { space, filled in
+                        filled = max(0, pread(number, space.baseAddress, count, off_t(offset)))
+                    }
+                }
+                #expect(sent.elementsEqual(bytes[offset..<offset + count]))
+            }
+            await reader.close()
+            #expect(reader.file == nil)
         }
     }
 

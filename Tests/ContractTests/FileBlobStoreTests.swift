@@ -107,6 +107,42 @@ import Testing
         }
     }
 
+    @Test func shortenedFileIsNotSent() async throws {
+        try await withTemporaryDirectory { directory in
+            let store = try makeStore(directory)
+            try await ContractTests.store(sampleBytes(10_000, seed: 6), as: blob, in: store)
+            let reader = try await store.open(blob)
+            let file = try #require(reader.file)
+            _ = try await file.load(offset: 0, count: 10_000)
+            #expect(truncate(directory + "/blobs/ab/" + blob.rawValue, 5000) == 0)
+            #expect(file.regionInMemory(offset: 4000, count: 1000) != nil)
+            #expect(file.regionInMemory(offset: 4000, count: 1001) == nil)
+            await expectBlobError(.corrupt) { _ = try await file.load(offset: 4000, count: 1001) }
+            await reader.close()
+        }
+    }
+
+    /// What is not in memory is known not to be, and loading brings it in.
+    @Test func whatIsNotInMemoryIsLoaded() async throws {
+        try await withTemporaryDirectory { directory in
+            let store = try makeStore(directory)
+            try await ContractTests.store(sampleBytes(5 << 20, seed: 6), as: blob, in: store)
+            let reader = try await store.open(blob)
+            let file = try #require(reader.file)
+            let descriptor = open(directory + "/blobs/ab/" + blob.rawValue, O_RDONLY)
+            defer { close(descriptor) }
+            #expect(posix_fadvise(descriptor, 0, 0, POSIX_FADV_DONTNEED) == 0)
+            // A file system in memory keeps what it has there.
+            let mounts = try String(contentsOfFile: "/proc/self/mounts", encoding: .utf8).split(separator: "\n")
+                .map { $0.split(separator: " ") }.filter { directory.hasPrefix($0[1]) }
+            let isInMemory = mounts.max { $0[1].count < $1[1].count }?[2] == "tmpfs"
+            #expect((file.regionInMemory(offset: 0, count: 5 << 20) != nil) == isInMemory)
+            _ = try await file.load(offset: 1 << 20, count: 1 << 20)
+            #expect(file.regionInMemory(offset: 1 << 20, count: 1 << 20) != nil)
+            await reader.close()
+        }
+    }
+
     @Test(arguments: ["", "a", "../../etc/passwd", "ab/cd", "AB12", "-12", "ab\0", String(repeating: "a", count: 65)])
     func namesThatAreNoIDsAreRefused(_ name: String) async throws {
         try await withTemporaryDirectory { directory in

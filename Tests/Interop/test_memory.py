@@ -1,10 +1,12 @@
-"""Memory does not grow with the data: one very large upload, and many at once."""
+"""Memory does not grow with the data: one very large upload, many at once, and clients that read nothing."""
 
 import hashlib
 import os
 import shutil
+import socket
 import threading
 import time
+import urllib.parse
 
 import pytest
 
@@ -92,6 +94,41 @@ def test_64_uploads_at_once_keep_memory_under_300_mib(start, scratch, measured):
     for index in (0, 31, 63):
         check(api, images[index], Pattern(size, seed=index))
     assert peak < 300 * MIB, f"peak {peak / MIB:.0f} MiB"
+
+
+def test_stalled_downloads_hold_no_memory(start, scratch, measured):
+    """Clients that ask for a large image and then read nothing: the kernel has the bytes, the server has not."""
+    size, clients = 64 * MIB, 300
+    need_space(scratch, size)
+    server = start()
+    api = site_of(server, server.data_dir / "clients").demo.api
+    image = api.create_raw(name="stalled")["id"]
+    data = Pattern(size)
+    status, body = api.begin_upload(image, size).send_all_and_answer(data.blocks())
+    assert status == 204, (status, body)
+    address = urllib.parse.urlsplit(api.url)
+    before = server.resident_bytes()
+    server.forget_peak()
+    connections = []
+    try:
+        for _ in range(clients):
+            connection = socket.socket()
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024)
+            connection.settimeout(60)
+            connection.connect((address.hostname, address.port))
+            connection.sendall(f"GET {address.path}/v2/images/{image}/file HTTP/1.1\r\nHost: x\r\n"
+                               f"X-Auth-Token: {api.token}\r\n\r\n".encode())
+            connections.append(connection)
+        for connection in connections:
+            assert connection.recv(12, socket.MSG_PEEK) == b"HTTP/1.1 200"
+        each = (server.peak_resident_bytes() - before) / clients
+        measured(f"{clients} stalled downloads", f"{each / 1024:.0f} KiB each")
+        # Others are served as ever.
+        assert expect(api.download(image, Range="bytes=5-9"), 206).content == data.bytes(5, 10)
+        assert each < 128 * 1024, f"{each / 1024:.0f} KiB each"
+    finally:
+        for connection in connections:
+            connection.close()
 
 
 def check(api: ImageAPI, image: str, data: Pattern) -> None:

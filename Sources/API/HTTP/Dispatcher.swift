@@ -209,7 +209,8 @@ package struct Dispatcher: Sendable {
         if let found { path.removeFirst(found.segments.count) }
         let exchange = Exchange(
             method: head.method, path: path, rawQuery: rawQuery, headers: head.headerFields, body: stream,
-            files: files, requestID: requestID, logger: logger, baseURL: baseURL(head, found?.mount), mount: found?.mount.prefix ?? ""
+            files: files, requestID: requestID, logger: logger, baseURL: baseURL(head, found?.mount),
+            mount: found?.mount.prefix ?? ""
         )
         let isListeners =
             found == nil || found!.mount.prefix.isEmpty && listenerRoutes.matches(exchange.method, path)

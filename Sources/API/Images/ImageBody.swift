@@ -4,18 +4,12 @@ import NIOCore
 
 /// Streams a blob, or a part of one, as the body of a response.
 ///
-/// From a file, on a connection in clear, the kernel sends it: parts of the file are queued on the connection, the
-/// next one while the one before it goes out, so a client that does not read holds no memory. Otherwise chunks are
-/// read and written, one ahead.
+/// From a file, on a connection in clear, the kernel sends it, and a client that does not read holds no memory.
+/// Otherwise chunks are read and written, one ahead.
 ///
 /// When the bytes cannot be had to the end, the connection breaks: the client must not take what it has for the
 /// whole.
 enum ImageBody {
-    /// What is handed to the kernel at once.
-    private static let regionBytes: Int64 = 2 << 20
-    /// A download whose client does not read holds about two of these and what the socket takes.
-    private static let chunkBytes = 256 << 10
-
     static func stream(
         _ reader: any BlobReader, offset: Int64, count: Int64, files: FileSender?
     ) -> ResponseBody {
@@ -35,49 +29,99 @@ enum ImageBody {
         }
     }
 
-    /// Returns or throws when nothing of the file is queued any more.
     private static func send(
         _ file: any BlobFile, _ offset: Int64, _ end: Int64, through files: FileSender
     ) async throws {
-        var queued: EventLoopFuture<Void>?
-        try await withTaskCancellationHandler {
-            do {
-                var position = offset
-                while position < end {
-                    let count = min(regionBytes, end - position)
-                    let region = try await file.region(offset: position, count: Int(count))
-                    let before = queued
-                    queued = files.begin(region)
-                    try await before?.get()
-                    position += count
-                }
-                try await queued?.get()
-            } catch {
-                files.breakConnection()
-                _ = try? await queued?.get()
-                throw error
+        var position = offset
+        while position < end {
+            let count = min(FileSender.partBytes, end - position)
+            let run = FileRun(file, try await file.load(offset: position, count: Int(count)), end: end)
+            try await withThrowingTaskGroup(of: Void.self) { group in
+                group.addTask { try await files.send(run) }
+                group.addTask { try await tend(run, files.clock) }
+                try await group.next()
+                group.cancelAll()
+                try await group.waitForAll()
             }
-        } onCancel: {
-            files.breakConnection()
+            position = run.reached
+        }
+    }
+
+    /// Looks after a part that the client is slow to take: need for memory may have pushed it out, and a file that
+    /// became too short would be tried for ever. Throws in that case; returns only when cancelled.
+    private static func tend(_ run: FileRun, _ clock: any WallClock) async throws {
+        var pauseSeconds = 1.0
+        var last = run.reached
+        while true {
+            do { try await clock.sleep(seconds: pauseSeconds) } catch { return }
+            let now = run.reached
+            if now == last, now < run.end {
+                let count = min(FileSender.partBytes, run.end - now)
+                _ = try await run.file.load(offset: now, count: Int(count))
+                pauseSeconds = min(2 * pauseSeconds, 30)
+            } else {
+                pauseSeconds = 1
+            }
+            last = now
         }
     }
 
     private static func copy(
         _ reader: any BlobReader, _ offset: Int64, _ end: Int64, to writer: inout any ResponseBodyWriter
     ) async throws {
+        var size = ChunkSize()
         var position = offset
-        var ready = try await next(reader, position, end)
+        var ready = try await next(reader, position, end, size)
         while let chunk = ready {
             position += Int64(chunk.readableBytes)
-            let from = position
-            async let following = next(reader, from, end)
-            try await writer.write(chunk)
-            ready = try await following
+            let (from, following) = (position, size)
+            let began = ContinuousClock.now
+            if size.readsAhead {
+                async let read = next(reader, from, end, following)
+                try await writer.write(chunk)
+                ready = try await read
+            } else {
+                try await writer.write(chunk)
+                ready = try await next(reader, from, end, following)
+            }
+            size.note(written: chunk.readableBytes, in: ContinuousClock.now - began)
         }
     }
 
-    private static func next(_ reader: any BlobReader, _ position: Int64, _ end: Int64) async throws -> ByteBuffer? {
+    private static func next(
+        _ reader: any BlobReader, _ position: Int64, _ end: Int64, _ size: ChunkSize
+    ) async throws -> ByteBuffer? {
         guard position < end else { return nil }
-        return try await reader.read(offset: position, count: Int(min(Int64(chunkBytes), end - position)))
+        return try await reader.read(offset: position, count: Int(min(Int64(size.bytes), end - position)))
+    }
+}
+
+/// How much is read and written at once where bytes are copied. What a client has not taken is memory held for it,
+/// two or three chunks and what TLS makes of them; so it grows only for a client that takes much, and shrinks for
+/// one that takes its time.
+package struct ChunkSize {
+    package static let least = 32 << 10
+    package static let most = 1 << 20
+    /// A chunk is no more than this part of what was written before: sockets swallow megabytes for a client that
+    /// reads nothing.
+    private static let share = 64
+    private static let slow = Duration.milliseconds(100)
+
+    package private(set) var bytes = least
+    private var written = 0
+
+    package init() {}
+
+    /// A chunk more is held for a client that reads fast.
+    var readsAhead: Bool { bytes > Self.least }
+
+    /// - Parameter elapsed: how long it took to be rid of `count` bytes.
+    package mutating func note(written count: Int, in elapsed: Duration) {
+        written += count
+        if elapsed > Self.slow {
+            bytes = max(bytes / 2, Self.least)
+        } else {
+            bytes = min(2 * bytes, max(Self.least, min(Self.most, written / Self.share)))
+        }
     }
 }

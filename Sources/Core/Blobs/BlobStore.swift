@@ -80,15 +80,18 @@ extension BlobReader {
     package var file: (any BlobFile)? { nil }
 }
 
-/// A blob that is a file, for the kernel to send (sendfile(2)).
+/// A blob that is a file, for the kernel to send (sendfile(2)) in parts: `count` bytes, at least one, at `offset`,
+/// within the blob's size. An event loop that sends what is not in memory waits for a disk, hence two ways to get a
+/// part. Need for memory may push it out again before it is sent; loading it once more brings it back.
+///
+/// The parts of one reader go out on one connection, and none is left to send when the reader is closed.
 package protocol BlobFile: Sendable {
-    /// A part of the blob: `count` bytes, at least one, at `offset`, within its size. They have been brought into
-    /// memory, so that sending them does not make an event loop wait for a disk; they may be pushed out again by
-    /// need for memory, and asking once more brings them back.
-    ///
-    /// The parts of one reader go out on one connection, and none is left when the reader is closed.
+    /// A part that is in memory, as far as that can be told at once; otherwise nil. Does not block.
+    func regionInMemory(offset: Int64, count: Int) -> FileRegion?
+
+    /// A part that has been brought into memory if it was not there. What follows it is on its way.
     /// - Throws: `BlobError`, as `BlobReader.read`.
-    func region(offset: Int64, count: Int) async throws -> FileRegion
+    func load(offset: Int64, count: Int) async throws -> FileRegion
 }
 
 /// One thing a store holds.
