@@ -51,8 +51,11 @@ build() {
   "$swift" build -c release --build-tests
 }
 swift_tests() {
-  # a hang is a failure too
-  timeout 25m "$swift" test -c release --disable-testable-imports --skip SimulationTests --skip FormatTests
+  timeout 25m "$swift" test -c release --disable-testable-imports --filter 'UnitTests|ContractTests' # a hang is a failure too
+}
+# Apart from those: whole servers, thousands of requests, beside tests whose fakes answer within seconds.
+api_tests() {
+  timeout 25m "$swift" test -c release --disable-testable-imports --filter APITests
 }
 # By themselves as well: a million inputs keep both processors busy, and tests with time limits would meet theirs.
 format_tests() {
@@ -78,6 +81,8 @@ interop() {
 if stage prepare prepare && stage build build; then
   stage swift swift_tests
   note swift 'Test run with [0-9]+ test|Executed [1-9][0-9]* test'
+  stage api api_tests
+  note api 'Test run with [0-9]+ test|Executed [1-9][0-9]* test'
   stage formats format_tests
   note formats '^fuzz|Test run with [0-9]+ test'
   stage simulation simulation_tests

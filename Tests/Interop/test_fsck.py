@@ -185,8 +185,8 @@ def test_damage_in_the_database_is_found(start):
     assert kinds(lines) == ["database-damaged"]
     assert "image_tags" in lines[0]["text"]
     with sqlite3.connect(server.data_dir / "ambrotype.db") as database:
-        database.execute("DELETE FROM image_tags")
-        database.execute("DELETE FROM images")
+        for table in ("image_tags", "image_provenance", "images"):
+            database.execute(f"DELETE FROM {table}")
     lines, _ = check(server, 2)
     assert kinds(lines) == ["bytes-of-missing-image", "database-damaged"]
 
