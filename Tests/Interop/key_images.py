@@ -13,7 +13,8 @@ POLICIES = {
     "os_encrypt_key_id": "os_encrypt_key_deletion_policy",
 }
 CINDER = "cinder_encryption_key_id"
-PROPERTIES = (*POLICIES, "hw_ephemeral_encryption_secret_uuid", "img_signature_certificate_uuid")
+CERTIFICATE = "img_signature_certificate_uuid"
+PROPERTIES = (*POLICIES, "hw_ephemeral_encryption_secret_uuid", CERTIFICATE)
 DELETES = "on_image_deletion"
 SECONDS = 30  # within which a key has gone after its last image
 
@@ -29,9 +30,18 @@ def naming(key: str, via: str = CINDER, policy: str | None = DELETES) -> dict[st
 def image_with(api: ImageAPI, key: str, via: str = CINDER, policy: str | None = DELETES, data: bytes | None = b"luks",
                **fields) -> str:
     """A new image that names the key; without data it stays `queued`."""
-    image = api.create_raw(name=unique("keyed"), **naming(key, via, policy), **fields)["id"]
+    return made(api, naming(key, via, policy), data, name=unique("keyed"), **fields)
+
+
+def made(api: ImageAPI, properties: dict[str, str], data: bytes | None, **fields) -> str:
+    """A new image. What has a part of a signature takes no data, so a certificate is named when the data is there."""
+    late = {CERTIFICATE: properties[CERTIFICATE]} if data is not None and CERTIFICATE in properties else {}
+    early = {name: value for name, value in properties.items() if name not in late}
+    image = api.create_raw(**early, **fields)["id"]
     if data is not None:
         expect(api.upload(image, data), 204)
+    for name, value in late.items():
+        expect(api.patch(image, {"op": "add", "path": f"/{name}", "value": value}), 200)
     return image
 
 
@@ -39,10 +49,8 @@ def copy_of(api: ImageAPI, image: str, **fields) -> str:
     """Another image with the same properties and bytes."""
     shown = api.show(image)
     properties = {name: shown[name] for name in (*PROPERTIES, *POLICIES.values()) if name in shown}
-    copy = api.create_raw(name=unique("copy"), **properties, **fields)["id"]
-    if shown["status"] == "active":
-        expect(api.upload(copy, api.download(image).content), 204)
-    return copy
+    data = api.download(image).content if shown["status"] == "active" else None
+    return made(api, properties, data, name=unique("copy"), **fields)
 
 
 def delete(api: ImageAPI, *images: str) -> None:

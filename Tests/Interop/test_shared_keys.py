@@ -25,7 +25,7 @@ from clouds import Cloud, Site, table, unique
 from conftest import KEY_MANAGER_URL, KEYSTONE_URL, keystone_settings, keystone_site, site_of
 from image_api import MIB, Pattern, expect
 from key_images import (
-    CINDER, DELETES, POLICIES, PROPERTIES, copy_of, delete, gone, image_with, naming, settle)
+    CINDER, DELETES, POLICIES, PROPERTIES, copy_of, delete, gone, image_with, made, naming, settle)
 from key_manager_api import HAS_CONSUMERS, KeyManagerAPI
 from test_operator import ambrotype
 
@@ -753,8 +753,7 @@ def test_U12_without_a_policy_property_the_key_always_stays(user, via):
     key = new_key(user)
     payload = user.keys.payload(key)
     properties = {via: key} | {policy: DELETES for policy in POLICIES.values()}
-    image = user.api.create_raw(name=unique("latent"), **properties)["id"]
-    expect(user.api.upload(image, b"local disk"), 204)
+    image = made(user.api, properties, b"local disk", name=unique("latent"))
     needed(user, key, image)
     refused(user.keys, key)
     delete(user.api, image)

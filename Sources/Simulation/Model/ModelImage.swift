@@ -28,7 +28,7 @@ package struct ModelImage: Hashable, Sendable {
     /// What `cinder_encryption_key_id` and its policy say: whether the key goes with the image.
     package var key: String?
     package var destroysKey: Bool?
-    /// What `img_signature_certificate_uuid` says.
+    /// What `SimulatedClient.certificateProperty` says.
     package var certificate: String?
 
     package init() {}

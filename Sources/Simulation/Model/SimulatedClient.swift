@@ -75,7 +75,9 @@ package struct SimulatedClient: Sendable {
 
     static let keyProperty = "cinder_encryption_key_id"
     static let policyProperty = "cinder_encryption_key_deletion_policy"
-    static let certificateProperty = "img_signature_certificate_uuid"
+    /// A property whose key always stays. Not that of a signature's certificate, which these stand for: an image that
+    /// has no more than that of a signature takes no data.
+    static let certificateProperty = "hw_ephemeral_encryption_secret_uuid"
     static let destroysText = "on_image_deletion"
 
     private static func policy(_ destroys: Bool?) -> [String: String] {
