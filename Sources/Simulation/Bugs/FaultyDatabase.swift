@@ -116,7 +116,10 @@ private struct FaultyConnection: SQLConnection {
         case .leaseWithoutFencing: break
         default: return sql
         }
-        // The schema and the image's status fence as well: whoever forgets the lease forgets them too.
+        // The schema, the image's status and its one record fence as well: whoever forgets the lease forgets them too.
+        if sql.contains("INSERT INTO image_provenance") {
+            return sql.replacing("INSERT INTO", with: "INSERT OR REPLACE INTO")
+        }
         if sql.contains("UPDATE images SET status = 'active'") {
             return sql.replacing(" AND status = 'saving'", with: "")
         }
