@@ -276,7 +276,9 @@ def faulty(start, scratch, preloaded):
     environment = {"LD_PRELOAD": str(preloaded), "STORE_FAULTS_BELOW": f"{store}/",
                    "STORE_FAULTS_CONTROL": str(control)}
     faults = Faults(control)
-    yield start({"image": {"stores": [f"faulty:{store}"]}}, environment=environment), faults, store
+    # Downloads are read, so that reads can fail: what nobody has to see, the kernel sends by itself.
+    settings = {"image": {"stores": [f"faulty:{store}"], "verification": {"downloads": "all"}}}
+    yield start(settings, environment=environment), faults, store
     faults.end()
 
 
