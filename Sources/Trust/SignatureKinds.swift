@@ -1,3 +1,12 @@
+/// The names of the four properties by which an image says that it is signed (Image API digest, section 5).
+package enum SignatureProperty {
+    package static let signature = "img_signature"
+    package static let hash = "img_signature_hash_method"
+    package static let keyType = "img_signature_key_type"
+    package static let certificate = "img_signature_certificate_uuid"
+    package static let all = [signature, hash, keyType, certificate]
+}
+
 /// The hash methods that an image's `img_signature_hash_method` names.
 package enum SignatureHash: String, CaseIterable, Sendable {
     case sha224 = "SHA-224"

@@ -234,12 +234,18 @@ final class FakeCertificates: CertificateSource {
             try FileManager.default.setAttributes([.posixPermissions: 0o600], ofItemAtPath: url.path)
             try Data(world.signed.data.flipped(at: 0)).write(to: url)
         }
-        let data = try #require(try await world.fixture.images.download(id, as: world.fixture.caller()))
-        let reader = data.wholeReader
-        await #expect(throws: BlobError.self) {
-            _ = try await reader.read(offset: 0, count: Int(data.sizeBytes))
+        // Nor does it help to say that the seal is another key's.
+        for key in [ImageFixture.seal.keyID, "another"] {
+            _ = try await world.fixture.database.write {
+                try $0.execute("UPDATE image_provenance SET seal_key = $1", key)
+            }
+            let data = try #require(try await world.fixture.images.download(id, as: world.fixture.caller()))
+            let reader = data.wholeReader
+            await #expect(throws: BlobError.self) {
+                _ = try await reader.read(offset: 0, count: Int(data.sizeBytes))
+            }
+            await reader.close()
         }
-        await reader.close()
         #expect(try await world.fixture.images.provenance(of: id, as: world.fixture.caller()).flag != nil)
     }
 

@@ -91,9 +91,11 @@ extension Images {
                 )
             }
         }
-        // A record whose seal nobody can look at any more says no more than the image does.
+        // A record whose seal nobody can look at any more says no more than the image does; but that it was signed is
+        // reason enough to look, whatever became of the seal.
         let believed = record?.seal == .intact ? record?.provenance : nil
-        guard settings.signatures.checkedDownloads == .all || believed?.signer != nil || record?.seal == .broken,
+        guard
+            settings.signatures.checkedDownloads == .all || record?.provenance.signer != nil || record?.seal == .broken,
             let name = believed?.algorithm ?? image.hashAlgorithm, let algorithm = DigestAlgorithm(rawValue: name),
             let expected = (believed?.digest ?? image.hashValue).flatMap(Hex.decode)
         else { return nil }

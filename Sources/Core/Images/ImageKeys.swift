@@ -1,4 +1,5 @@
 import Persistence
+import Trust
 
 /// The properties of an image that name a key, and the edges that follow from them (rules K4 to K7). The
 /// functions are steps of the transactions that change the properties, or the image.
@@ -18,7 +19,7 @@ enum ImageKeys {
         KeyProperty(name: "cinder_encryption_key_id", policy: "cinder_encryption_key_deletion_policy"),
         KeyProperty(name: "os_encrypt_key_id", policy: "os_encrypt_key_deletion_policy"),
         KeyProperty(name: "hw_ephemeral_encryption_secret_uuid", policy: nil),
-        KeyProperty(name: "img_signature_certificate_uuid", policy: nil),
+        KeyProperty(name: SignatureProperty.certificate, policy: nil),
     ]
 
     /// What a property's value names; nil for what cannot be a key's id, which no key manager would find.

@@ -5,12 +5,6 @@ import Trust
 
 /// The four properties of a signed image (Image API digest, section 5).
 struct SignatureProperties: Sendable, Equatable {
-    static let signatureName = "img_signature"
-    static let hashName = "img_signature_hash_method"
-    static let keyTypeName = "img_signature_key_type"
-    static let certificateName = "img_signature_certificate_uuid"
-    static let names = [signatureName, hashName, keyTypeName, certificateName]
-
     let signature: String
     let hash: SignatureHash
     let keyType: SignatureKeyType
@@ -20,30 +14,31 @@ struct SignatureProperties: Sendable, Equatable {
     /// - Throws: `ServiceError.badRequest`, which names the property that is missing or wrong. An image with some of
     ///   them was meant to be signed: taking it without a check would be a silent one.
     init?(of image: Image) throws {
-        let values = Self.names.map { name in (name: name, value: image.properties[name] ?? nil) }
-        let missing = values.filter { $0.value == nil }.map(\.name)
-        guard missing.count < values.count else { return nil }
-        guard missing.isEmpty else {
+        let values = SignatureProperty.all.compactMap { name in
+            (image.properties[name] ?? nil).map { (name, $0) }
+        }
+        guard !values.isEmpty else { return nil }
+        let known = Dictionary(uniqueKeysWithValues: values)
+        guard let signature = known[SignatureProperty.signature], let hash = known[SignatureProperty.hash],
+            let keyType = known[SignatureProperty.keyType], let certificate = known[SignatureProperty.certificate]
+        else {
+            let missing = SignatureProperty.all.filter { known[$0] == nil }
             throw ServiceError.badRequest(
                 "The image has some properties of a signature, but not \(missing.joined(separator: ", ")); a signed "
-                    + "image has all of \(Self.names.joined(separator: ", ")), any other has none.")
+                    + "image has all of \(SignatureProperty.all.joined(separator: ", ")), any other has none.")
         }
-        func value(_ name: String) -> String { (image.properties[name] ?? nil) ?? "" }
-        func known<Value: RawRepresentable & CaseIterable>(_ name: String, _: Value.Type) throws -> Value
-        where Value.RawValue == String {
-            guard let known = Value(rawValue: value(name)) else {
-                let allowed = Value.allCases.map(\.rawValue).joined(separator: ", ")
-                throw ServiceError.badRequest("\(name) '\(value(name).prefix(64))' is not known; there are \(allowed).")
-            }
-            return known
+        guard let id = ImageKeys.key(certificate) else {
+            throw ServiceError.badRequest(
+                "\(SignatureProperty.certificate) must be the UUID of a secret in the key manager.")
         }
-        signature = value(Self.signatureName)
-        hash = try known(Self.hashName, SignatureHash.self)
-        keyType = try known(Self.keyTypeName, SignatureKeyType.self)
-        guard let id = ImageKeys.key(value(Self.certificateName)) else {
-            throw ServiceError.badRequest("\(Self.certificateName) must be the UUID of a secret in the key manager.")
+        do {
+            self.hash = try SignatureHash.named(hash)
+            self.keyType = try SignatureKeyType.named(keyType)
+        } catch {
+            throw ServiceError.badRequest("Signature verification for the image failed: \(error)")
         }
-        certificate = id
+        self.signature = signature
+        self.certificate = id
     }
 }
 
@@ -75,7 +70,7 @@ extension Images {
         guard let properties = try SignatureProperties(of: image) else {
             guard !rules.requireSigned.includes(image.owner) else {
                 throw ServiceError.forbidden(
-                    "Only signed images are taken: set \(SignatureProperties.names.joined(separator: ", ")).")
+                    "Only signed images are taken: set \(SignatureProperty.all.joined(separator: ", ")).")
             }
             return nil
         }

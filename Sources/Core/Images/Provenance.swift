@@ -2,8 +2,8 @@ import Persistence
 import Trust
 
 /// What the server itself saw of an image's bytes when they came in: their digest, and who had signed them. Kept under
-/// a seal, and written in the transaction that makes the image active: no client writes it, and whoever writes to the
-/// database alone is found out.
+/// a seal, and written in the transaction that makes the image active: no client writes it. Whoever writes to the
+/// database alone can take a record away, and cannot make one, nor change it and not be found out.
 package struct Provenance: Sendable, Equatable {
     package let image: ImageID
     package let sizeBytes: Int64

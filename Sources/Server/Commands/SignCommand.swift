@@ -76,7 +76,7 @@ struct SignCommand: AsyncParsableCommand {
                 StandardOutput.say(json ? properties.json : properties.arguments)
                 if certificateID == nil, !json {
                     StandardError.say(
-                        "Still to be said: \(SignatureProperties.certificateName), the certificate's id in the key "
+                        "Still to be said: \(SignatureProperty.certificate), the certificate's id in the key "
                             + "manager (--certificate-id).")
                 }
                 return

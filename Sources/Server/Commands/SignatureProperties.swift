@@ -5,11 +5,6 @@ import Trust
 
 /// The four properties by which an image says that it is signed (Image API digest, section 5).
 struct SignatureProperties: Sendable {
-    static let signatureName = "img_signature"
-    static let hashName = "img_signature_hash_method"
-    static let keyTypeName = "img_signature_key_type"
-    static let certificateName = "img_signature_certificate_uuid"
-
     var signature: String?
     var hashMethod: String?
     var keyType: String?
@@ -30,15 +25,17 @@ struct SignatureProperties: Sendable {
             document[name]?.stringValue ?? document["properties"]?[name]?.stringValue
         }
         self.init(
-            signature: text(Self.signatureName), hashMethod: text(Self.hashName), keyType: text(Self.keyTypeName),
-            certificateID: text(Self.certificateName))
+            signature: text(SignatureProperty.signature), hashMethod: text(SignatureProperty.hash),
+            keyType: text(SignatureProperty.keyType),
+            certificateID: text(SignatureProperty.certificate))
     }
 
     /// Those that there are, in the order in which they are told.
     var members: [(name: String, value: String)] {
         [
-            (Self.signatureName, signature), (Self.hashName, hashMethod), (Self.keyTypeName, keyType),
-            (Self.certificateName, certificateID),
+            (SignatureProperty.signature, signature), (SignatureProperty.hash, hashMethod),
+            (SignatureProperty.keyType, keyType),
+            (SignatureProperty.certificate, certificateID),
         ].compactMap { name, value in value.map { (name, $0) } }
     }
 
@@ -58,9 +55,9 @@ struct SignatureProperties: Sendable {
             return value
         }
         return try ImageSignature(
-            signatureBase64: required(signature, Self.signatureName),
-            hash: SignatureHash.named(required(hashMethod, Self.hashName)),
-            keyType: SignatureKeyType.named(required(keyType, Self.keyTypeName)), certificate: certificate)
+            signatureBase64: required(signature, SignatureProperty.signature),
+            hash: SignatureHash.named(required(hashMethod, SignatureProperty.hash)),
+            keyType: SignatureKeyType.named(required(keyType, SignatureProperty.keyType)), certificate: certificate)
     }
 }
 
