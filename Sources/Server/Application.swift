@@ -232,7 +232,8 @@ extension Application {
             let mounts = mounted.mounts(on: place)
             return Dispatcher(
                 mounts: mounts, listenerRoutes: routes.table(isMain: place.service == nil, mounts: mounts),
-                isSecure: tls != nil, surroundings: surroundings, logger: logger)
+                isSecure: tls != nil, crossOrigin: CrossOrigin(origins: settings.crossOrigins),
+                surroundings: surroundings, logger: logger)
         }
         return (dispatchers, urls)
     }

@@ -107,6 +107,9 @@ import Trust
         Wrong("image:\n  schema_file: /does/not/exist", "image.schema_file", "No such file"),
         Wrong("tls:\n  certificate: /c.pem", "tls.key", "missing"),
         Wrong("tls:\n  key: /k.pem", "tls.certificate", "missing"),
+        Wrong("cors_origins: ['*']", "cors_origins '*'", "scheme://host"),
+        Wrong("cors_origins: ['https://a.example/']", "cors_origins 'https://a.example/'", "without a path"),
+        Wrong("cors_origins: ['https://A.example']", "cors_origins 'https://A.example'", "lower case"),
         Wrong("listen: 0.0.0.0:9292", "listen '0.0.0.0:9292'", "allow_insecure_listen"),
         Wrong("listeners:\n  identity: 192.0.2.1:5000", "listeners.identity", "passwords", "allow_insecure_listen"),
         Wrong("listeners:\n  key-manager: 192.0.2.1:1", "listeners.key-manager", "secrets", "allow_insecure_listen"),
@@ -320,6 +323,7 @@ import Trust
             data_dir: /d
             listen: '[::1]:0'
             tls: {certificate: c.pem, key: /k.pem}
+            cors_origins: ['https://a.example', 'http://b.example:8080']
             log: {level: warning, format: text}
             metrics: {enabled: no}
             identity: {region: North, token_lifetime_seconds: 120}
@@ -339,6 +343,7 @@ import Trust
         #expect(settings.listen == ListenAddress(host: "::1", port: 0))
         #expect(settings.tls?.certificate == FileManager.default.currentDirectoryPath + "/c.pem")
         #expect(settings.tls?.key == "/k.pem")
+        #expect(settings.crossOrigins == ["https://a.example", "http://b.example:8080"])
         #expect(settings.logLevel == .warning)
         #expect(settings.logFormat == .text)
         #expect(!settings.hasMetrics)

@@ -28,16 +28,19 @@ package struct Dispatcher: Sendable {
     private let mounts: [(segments: [String], mount: Mount)]
     private let listenerRoutes: RouteTable
     private let isSecure: Bool
+    private let crossOrigin: CrossOrigin
     private let surroundings: Surroundings
     private let logger: Logger
     private let maxRequestIDLength: Int
 
     /// - Parameters:
     ///   - listenerRoutes: open routes of the listener itself (`/healthcheck`, `/metrics`).
+    ///   - crossOrigin: whose pages browsers let read the answers.
     ///   - maxRequestIDLength: a longer `X-Openstack-Request-Id` is refused with 431.
     package init(
-        mounts: [Mount], listenerRoutes: RouteTable, isSecure: Bool, surroundings: Surroundings, logger: Logger,
-        maxRequestIDLength: Int = 64
+        mounts: [Mount], listenerRoutes: RouteTable, isSecure: Bool,
+        crossOrigin: CrossOrigin = CrossOrigin(origins: []),
+        surroundings: Surroundings, logger: Logger, maxRequestIDLength: Int = 64
     ) {
         self.mounts =
             mounts
@@ -45,6 +48,7 @@ package struct Dispatcher: Sendable {
             .sorted { $0.0.count > $1.0.count }
         self.listenerRoutes = listenerRoutes
         self.isSecure = isSecure
+        self.crossOrigin = crossOrigin
         self.surroundings = surroundings
         self.logger = logger
         self.maxRequestIDLength = maxRequestIDLength
@@ -60,6 +64,7 @@ package struct Dispatcher: Sendable {
             connection.hasWhole(request: number)
         }
         var outcome = await answer(request.head, stream, connection.files(channel, surroundings.clock))
+        crossOrigin.complete(&outcome.response.headers, to: request.head)
         outcome.response.headers[.date] = HTTPDate.string(surroundings.clock.now)
         // An unread body would be read to its end for nothing, gigabytes of it: say so and close.
         if !stream.isConsumed, !(connection.hasWhole(request: number) && stream.byteCount == 0) {
@@ -96,6 +101,11 @@ package struct Dispatcher: Sendable {
         guard let exchange else {
             let response = PlainErrors.response(failure ?? .badRequest("The request target cannot be read."))
             return Outcome(response: response, template: "-", service: "-", requestID: "-", caller: nil)
+        }
+        if let response = crossOrigin.preflight(head) {
+            return Outcome(
+                response: response, template: "/preflight", service: mount?.service.type ?? "listener",
+                requestID: exchange.requestID, caller: nil)
         }
         guard let mount else { return await answerListener(exchange) }
         let service = mount.service

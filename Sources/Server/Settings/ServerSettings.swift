@@ -12,6 +12,8 @@ package struct ServerSettings: Sendable {
     package var shutdownDeadlineSeconds = 30
     package var idleTimeoutSeconds = 75
     package var tls: TLSFiles?
+    /// Origins whose pages may call the services from a browser.
+    package var crossOrigins: [String] = []
     package var logLevel = Logger.Level.info
     /// Nil lets standard error decide.
     package var logFormat: LogFormat?
@@ -119,6 +121,7 @@ extension ServerSettings {
         shutdownDeadlineSeconds = resolved.integer(.shutdownDeadline)
         idleTimeoutSeconds = resolved.integer(.idleTimeout)
         tls = Self.tls(resolved, &problems)
+        crossOrigins = Self.crossOrigins(resolved, &problems)
         logLevel = Logger.Level(rawValue: resolved.requiredText(.logLevel)) ?? .info
         logFormat = LogFormat(rawValue: resolved.requiredText(.logFormat))
         hasMetrics = resolved.flag(.metricsEnabled)
@@ -161,7 +164,7 @@ extension ServerSettings {
     }
 
     private static func tls(_ resolved: ResolvedSettings, _ problems: inout [String]) -> TLSFiles? {
-        let files: (String?, String?) = (resolved.text(.tlsCertificate), resolved.text(.tlsKey))
+        let files: (String?, String?) = (resolved.text(.tls, "certificate"), resolved.text(.tls, "key"))
         switch files {
         case (nil, nil): return nil
         case (let certificate?, let key?):
@@ -172,6 +175,22 @@ extension ServerSettings {
             problems.append("tls.certificate: it is missing; tls.key needs it")
         }
         return nil
+    }
+
+    /// Origins as browsers send them: scheme, host and perhaps a port, in lower case, and nothing behind.
+    private static func crossOrigins(_ resolved: ResolvedSettings, _ problems: inout [String]) -> [String] {
+        let origins = resolved.list(.crossOrigins) ?? []
+        for origin in origins {
+            let rest = ["https://", "http://"].first { origin.hasPrefix($0) }.map { origin.dropFirst($0.count) }
+            let isOrigin = rest.map { !$0.isEmpty && !$0.contains { "/?#@* ".contains($0) || $0.isUppercase } }
+            guard isOrigin == true else {
+                problems.append(
+                    "cors_origins '\(origin)': it is no origin; allowed: scheme://host or scheme://host:port, in lower case, "
+                        + "without a path")
+                continue
+            }
+        }
+        return origins
     }
 
     private static func identity(_ resolved: ResolvedSettings, _ problems: inout [String]) -> IdentityChoice {

@@ -148,9 +148,12 @@ extension Setting {
     package static let idleTimeout = Setting(
         "idle_timeout_seconds", .integer(5...3600), default: .integer(75),
         "A connection on which nothing has moved for so long is closed.")
-    package static let tlsCertificate = Setting(
-        "tls.certificate", .path, "PEM file with the certificate and its chain; with tls.key it turns TLS on.")
-    package static let tlsKey = Setting("tls.key", .path, "PEM file with the certificate's private key.")
+    package static let tls = Setting(
+        "tls", .table(keys: ["certificate", "key"], of: .path),
+        "PEM files: the certificate with its chain, and its private key. Both together turn TLS on.")
+    package static let crossOrigins = Setting(
+        "cors_origins", .list, note: "none",
+        "Origins whose pages may call the services from a browser, such as https://dashboard.example.")
     package static let logLevel = Setting(
         "log.level", .choice(["trace", "debug", "info", "notice", "warning", "error", "critical"]),
         default: .text("info"), "The least severe messages that are logged.")
@@ -253,7 +256,7 @@ extension Setting {
 
     package static let all: [Setting] = [
         dataDirectory, listen, allowInsecureListen, listeners, publicEndpoints, shutdownDeadline, idleTimeout,
-        tlsCertificate, tlsKey, logLevel, logFormat, metricsEnabled,
+        tls, crossOrigins, logLevel, logFormat, metricsEnabled,
         identityMode, identityRegion, identityTokenLifetime,
         keystoneAuthURL, keystoneUsername, keystonePassword, keystonePasswordFile, keystoneProject,
         keystoneUserDomain, keystoneProjectDomain, keystoneCache,
