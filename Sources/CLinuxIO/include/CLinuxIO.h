@@ -7,6 +7,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "CLinuxConfined.h"
+
 /// Reserves space for the first `size_bytes` of a file without changing the file's size.
 int clinuxio_reserve(int fd, int64_t size_bytes);
 
