@@ -85,6 +85,10 @@ extension Optional: SQLReadable where Wrapped: SQLReadable {
 package protocol SQLRow {
     /// The value in the column with this index, counted from 0 in the order of the SELECT.
     func value(_ column: Int) -> SQLValue
+
+    /// The same for a column that is a text or a number, without the detour; nil for every other value.
+    func text(_ column: Int) -> String?
+    func integer(_ column: Int) -> Int64?
 }
 
 extension SQLRow {
@@ -189,6 +193,10 @@ package protocol SQLDatabase: Sendable {
     /// - Throws: `SQLError`, and what `body` throws.
     func read<T: Sendable>(_ body: @Sendable (any SQLConnection) throws -> T) async throws -> T
 
+    /// As `read`, on the caller's thread and without waiting: nil when that cannot be. For what reads a few pages.
+    /// - Throws: `SQLError`, and what `body` throws.
+    func readAtOnce<T>(_ body: (any SQLConnection) throws -> T) throws -> T?
+
     /// Runs `body` as a serializable transaction and returns once it is durable.
     ///
     /// All of the body's effects happen or none. If `body` throws, nothing has happened and the
@@ -197,4 +205,8 @@ package protocol SQLDatabase: Sendable {
     /// task is ignored once the body is queued: the caller learns the outcome.
     /// - Throws: `SQLError`, and what `body` throws.
     func write<T: Sendable>(_ body: @escaping @Sendable (any SQLConnection) throws -> T) async throws -> T
+}
+
+extension SQLDatabase {
+    package func readAtOnce<T>(_ body: (any SQLConnection) throws -> T) throws -> T? { nil }
 }

@@ -1,5 +1,4 @@
 import Dispatch
-import GRDB
 import Logging
 import Metrics
 import NIOPosix
@@ -14,12 +13,15 @@ import Synchronization
 package final class SQLiteDatabase: SQLDatabase, @unchecked Sendable {
     /// How many writes one commit may cover: bounds the time the first of a group waits.
     private static let groupLimit = 256
+    /// What each connection may keep of the database in memory.
+    private static let cacheKiB = 4096
     /// How often a write is tried when another process keeps winning.
     private static let attemptLimit = 3
 
-    private let writer: DatabaseQueue
-    private let statements = KnownStatements()
+    /// Used on the writer's thread alone, once opened.
+    private let writer: SQLiteHandle
     private let readers: ReaderPool
+    private let level: Int
     private let runWriter: WriterQueue
     private let waiting = Mutex(WaitingWrites())
     private let writeWait = Metrics.Timer(label: "ambrotype_database_write_wait_seconds")
@@ -56,44 +58,25 @@ package final class SQLiteDatabase: SQLDatabase, @unchecked Sendable {
     package init(path: String, readerCount: Int = 4, writerQueue: WriterQueue? = nil) throws {
         precondition(readerCount > 0)
         runWriter = writerQueue ?? Self.thread()
-        do {
-            var configuration = Configuration()
-            configuration.journalMode = .wal
-            configuration.busyMode = .timeout(10)
-            configuration.label = "ambrotype.sqlite"
-            configuration.foreignKeysEnabled = true
-            writer = try DatabaseQueue(path: path, configuration: configuration)
-            // GRDB sets synchronous=NORMAL when it opens a WAL database, whatever was asked before:
-            // a commit would then survive a crash of the process but not of the machine.
-            try writer.writeWithoutTransaction { db in
-                try db.execute(sql: "PRAGMA synchronous = FULL")
-                // What is deleted is overwritten in the pages that change anyway: an erased key's wrapping is gone.
-                _ = try Int.fetchOne(db, sql: "PRAGMA secure_delete = FAST")
-                try db.execute(sql: "PRAGMA journal_size_limit = 67108864")
-                let mode = try String.fetchOne(db, sql: "PRAGMA journal_mode")
-                let level = try Int.fetchOne(db, sql: "PRAGMA synchronous")
-                guard mode == "wal", level == 2 else {
-                    throw SQLError(
-                        code: .statement, operation: "open",
-                        message: "SQLite runs with journal_mode=\(mode ?? "?") synchronous=\(level ?? -1), "
-                            + "wal and 2 (FULL) are needed")
-                }
-            }
-            configuration.readonly = true
-            let readerConfiguration = configuration
-            readers = ReaderPool(
-                try (0..<readerCount).map { _ in
-                    Reader(queue: try DatabaseQueue(path: path, configuration: readerConfiguration))
-                })
-        } catch {
-            throw SQLError(sqlite: error, operation: "open database")
+        writer = try SQLiteHandle(path: path, isReader: false, cacheKiB: Self.cacheKiB)
+        try writer.run("PRAGMA synchronous = FULL")
+        // What is deleted is overwritten in the pages that change anyway: an erased key's wrapping is gone.
+        try writer.run("PRAGMA secure_delete = FAST")
+        try writer.run("PRAGMA journal_size_limit = 67108864")
+        level = try writer.run("PRAGMA synchronous") { $0.value(0) } == .integer(2) ? 2 : -1
+        guard level == 2 else {
+            throw SQLError(
+                code: .statement, operation: "open database",
+                message: "SQLite does not sync every commit, though it was told to")
         }
+        readers = ReaderPool(
+            try (0..<readerCount).map { _ in
+                try SQLiteHandle(path: path, isReader: true, cacheKiB: Self.cacheKiB)
+            })
     }
 
-    /// The durability the writer runs with, as `PRAGMA synchronous` reports it: 2 is FULL.
-    package func synchronousLevel() throws -> Int {
-        try writer.read { try Int.fetchOne($0, sql: "PRAGMA synchronous") } ?? -1
-    }
+    /// The durability the writer runs with, as `PRAGMA synchronous` reported it: 2 is FULL.
+    package func synchronousLevel() throws -> Int { level }
 
     package func read<T: Sendable>(_ body: @Sendable (any SQLConnection) throws -> T) async throws -> T {
         let reader = await readers.take()
@@ -101,14 +84,33 @@ package final class SQLiteDatabase: SQLDatabase, @unchecked Sendable {
         return try Self.snapshot(of: reader, body)
     }
 
+    package func readAtOnce<T>(_ body: (any SQLConnection) throws -> T) throws -> T? {
+        guard let reader = readers.takeIdle() else { return nil }
+        defer { readers.giveBack(reader) }
+        return try Self.snapshot(of: reader, body)
+    }
+
+    /// As `read`, and how many steps of SQLite's virtual machine it took: what it visited, whatever the machine's load.
+    package func measuredRead<T: Sendable>(
+        _ body: @Sendable (any SQLConnection) throws -> T
+    ) async throws -> (result: T, steps: Int) {
+        let reader = await readers.take()
+        defer { readers.giveBack(reader) }
+        let before = reader.stepCount
+        let result = try Self.snapshot(of: reader, body)
+        return (result, reader.stepCount - before)
+    }
+
     /// On the caller's thread: a point read takes microseconds, a hop to another thread as long.
-    private static func snapshot<T>(
-        of reader: Reader, _ body: @Sendable (any SQLConnection) throws -> T
-    ) throws -> T {
+    private static func snapshot<T>(of reader: SQLiteHandle, _ body: (any SQLConnection) throws -> T) throws -> T {
+        try reader.beginTransaction()
         do {
-            return try reader.queue.read { try body(SQLiteConnection(db: $0, statements: reader.statements)) }
+            let result = try body(SQLiteConnection(handle: reader))
+            try reader.commitTransaction()
+            return result
         } catch {
-            throw SQLError.wrapping(error, operation: "read")
+            if reader.isInsideTransaction { try? reader.rollbackTransaction() }
+            throw error
         }
     }
 
@@ -118,7 +120,7 @@ package final class SQLiteDatabase: SQLDatabase, @unchecked Sendable {
         let start = DispatchTime.now()
         defer { writeWait.recordNanoseconds(Int64(DispatchTime.now().uptimeNanoseconds - start.uptimeNanoseconds)) }
         return try await withCheckedThrowingContinuation { continuation in
-            let write = Write(body: body, statements: statements, continuation: continuation)
+            let write = Write(body: body, continuation: continuation)
             let mustStart = waiting.withLock { waiting in
                 waiting.writes.append(write)
                 if waiting.isDraining { return false }
@@ -151,23 +153,21 @@ package final class SQLiteDatabase: SQLDatabase, @unchecked Sendable {
     private func commit(_ group: [any PendingWrite], attempt: Int = 1) {
         var hasBegun = false
         do {
-            try writer.writeWithoutTransaction { db in
-                try db.execute(sql: "BEGIN IMMEDIATE")
-                hasBegun = true
-                do {
-                    for write in group {
-                        try write.run(in: db, alone: group.count == 1)
-                        guard db.isInsideTransaction else { throw GroupLost() }
-                    }
-                    try db.execute(sql: "COMMIT")
-                } catch {
-                    if db.isInsideTransaction { try? db.execute(sql: "ROLLBACK") }
-                    throw error
+            try writer.beginTransaction()
+            hasBegun = true
+            do {
+                for write in group {
+                    try write.run(in: writer, alone: group.count == 1)
+                    guard writer.isInsideTransaction else { throw GroupLost() }
                 }
+                try writer.commitTransaction()
+            } catch {
+                if writer.isInsideTransaction { try? writer.rollbackTransaction() }
+                throw error
             }
             for write in group { write.finish() }
         } catch {
-            let cause = SQLError(sqlite: error, operation: "commit")
+            let cause = SQLError.unexpected(error, operation: "commit")
             if cause.isRetryable, attempt < Self.attemptLimit {
                 // Another process holds the write lock: SQLite has already waited its busy timeout.
                 commit(group, attempt: attempt + 1)
@@ -180,13 +180,20 @@ package final class SQLiteDatabase: SQLDatabase, @unchecked Sendable {
     }
 }
 
+extension SQLError {
+    /// What is no error of the driver's (a body's own) stays what it is, as the cause of one.
+    fileprivate static func unexpected(_ error: any Error, operation: String) -> SQLError {
+        error as? SQLError ?? SQLError(code: .unavailable, operation: operation, message: "\(error)")
+    }
+}
+
 /// The engine rolled the transaction back by itself (SQLITE_FULL, SQLITE_IOERR, …).
 private struct GroupLost: Error {}
 
 private protocol PendingWrite: Sendable {
     /// Runs the body and keeps its outcome. Throws only if the shared transaction is lost, or,
     /// alone, if the body failed: then the transaction must be rolled back.
-    func run(in db: Database, alone: Bool) throws
+    func run(in handle: SQLiteHandle, alone: Bool) throws
     /// Tells the caller the outcome of the last run.
     func finish()
     /// Tells the caller that the transaction failed; a body's own error goes first.
@@ -196,41 +203,38 @@ private protocol PendingWrite: Sendable {
 /// Only the writer's thread touches `outcome`, and only it resumes the continuation.
 private final class Write<T: Sendable>: PendingWrite, @unchecked Sendable {
     private let body: @Sendable (any SQLConnection) throws -> T
-    private let statements: KnownStatements
     private let continuation: CheckedContinuation<T, any Error>
     private var outcome: Result<T, any Error>?
 
     init(
-        body: @escaping @Sendable (any SQLConnection) throws -> T, statements: KnownStatements,
-        continuation: CheckedContinuation<T, any Error>
+        body: @escaping @Sendable (any SQLConnection) throws -> T, continuation: CheckedContinuation<T, any Error>
     ) {
         self.body = body
-        self.statements = statements
         self.continuation = continuation
     }
 
-    func run(in db: Database, alone: Bool) throws {
+    func run(in handle: SQLiteHandle, alone: Bool) throws {
         outcome = nil
         if alone {
             do {
-                outcome = .success(try body(SQLiteConnection(db: db, statements: statements)))
+                outcome = .success(try body(SQLiteConnection(handle: handle)))
             } catch {
                 outcome = .failure(error)
                 throw error
             }
             return
         }
-        try db.cachedStatement(sql: "SAVEPOINT w").execute()
+        try handle.statement("SAVEPOINT w").run()
         do {
-            outcome = .success(try body(SQLiteConnection(db: db, statements: statements)))
-            try db.cachedStatement(sql: "RELEASE w").execute()
+            outcome = .success(try body(SQLiteConnection(handle: handle)))
+            try handle.statement("RELEASE w").run()
         } catch {
-            guard db.isInsideTransaction else {
+            guard handle.isInsideTransaction else {
                 outcome = nil
                 throw GroupLost()
             }
-            try db.execute(sql: "ROLLBACK TO w")
-            try db.cachedStatement(sql: "RELEASE w").execute()
+            try handle.statement("ROLLBACK TO w").run()
+            try handle.statement("RELEASE w").run()
             outcome = .failure(error)
         }
     }
@@ -238,45 +242,41 @@ private final class Write<T: Sendable>: PendingWrite, @unchecked Sendable {
     func finish() {
         switch outcome {
         case .success(let value): continuation.resume(returning: value)
-        case .failure(let error): continuation.resume(throwing: SQLError.wrapping(error, operation: "write"))
+        case .failure(let error): continuation.resume(throwing: error)
         case nil: fail(SQLError(code: .unavailable, operation: "write", message: "the write was not run"))
         }
     }
 
     func fail(_ error: SQLError) {
         if case .failure(let own) = outcome {
-            continuation.resume(throwing: SQLError.wrapping(own, operation: "write"))
+            continuation.resume(throwing: own)
         } else {
             continuation.resume(throwing: error)
         }
     }
 }
 
-/// A connection for reading, and what it has prepared.
-private struct Reader: Sendable {
-    let queue: DatabaseQueue
-    let statements = KnownStatements()
-}
-
 /// Readers wait in order for one of a fixed number of connections.
 private final class ReaderPool: Sendable {
     private struct State {
-        var idle: [Reader]
-        var waiting: [CheckedContinuation<Reader, Never>] = []
+        var idle: [SQLiteHandle]
+        var waiting: [CheckedContinuation<SQLiteHandle, Never>] = []
     }
     private let state: Mutex<State>
     private let readWait = Metrics.Timer(label: "ambrotype_database_read_wait_seconds")
 
-    init(_ connections: [Reader]) {
+    init(_ connections: [SQLiteHandle]) {
         state = Mutex(State(idle: connections))
     }
 
-    func take() async -> Reader {
-        if let free = state.withLock({ $0.idle.popLast() }) { return free }
+    func takeIdle() -> SQLiteHandle? { state.withLock { $0.idle.popLast() } }
+
+    func take() async -> SQLiteHandle {
+        if let free = takeIdle() { return free }
         let start = DispatchTime.now()
         defer { readWait.recordNanoseconds(Int64(DispatchTime.now().uptimeNanoseconds - start.uptimeNanoseconds)) }
         return await withCheckedContinuation { continuation in
-            let free = state.withLock { state -> Reader? in
+            let free = state.withLock { state -> SQLiteHandle? in
                 if let free = state.idle.popLast() { return free }
                 state.waiting.append(continuation)
                 return nil
@@ -285,8 +285,8 @@ private final class ReaderPool: Sendable {
         }
     }
 
-    func giveBack(_ connection: Reader) {
-        let next = state.withLock { state -> CheckedContinuation<Reader, Never>? in
+    func giveBack(_ connection: SQLiteHandle) {
+        let next = state.withLock { state -> CheckedContinuation<SQLiteHandle, Never>? in
             if state.waiting.isEmpty {
                 state.idle.append(connection)
                 return nil

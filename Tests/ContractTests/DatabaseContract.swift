@@ -505,7 +505,7 @@ extension SQLDatabase {
 
 /// What only the embedded database promises.
 @Suite struct SQLiteDatabaseTests {
-    /// GRDB sets NORMAL when it opens the file: a commit would not survive a power cut.
+    /// With NORMAL, which WAL is usually run with, a commit would not survive a power cut.
     @Test func everyCommitIsSynced() async throws {
         try await withTemporaryDirectory { directory in
             for _ in 0..<2 {
