@@ -82,6 +82,14 @@ package protocol Authenticator: Sendable {
         token: String?, serviceToken: String?, for request: CredentialContext
     ) async throws -> Caller
 
+    /// As `authenticate`, for a request without a service token, if the answer is known without waiting and whatever the
+    /// request asks for; nil when it is not, or is a refusal.
+    func callerAtOnce(token: String, requestID: String, logger: Logger) -> Caller?
+
     /// The value of `WWW-Authenticate` on a 401: where a token can be had.
     var challenge: String { get }
+}
+
+extension Authenticator {
+    package func callerAtOnce(token: String, requestID: String, logger: Logger) -> Caller? { nil }
 }

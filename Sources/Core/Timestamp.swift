@@ -24,37 +24,45 @@ package struct Timestamp: Sendable, Hashable, Comparable, SQLBindable, SQLReadab
     }
 
     /// `YYYY-MM-DDTHH:MM:SSZ`, the Image API's form: the fraction is cut off.
-    package var iso8601: String { Self.format(seconds: seconds) + "Z" }
+    package var iso8601: String { text(fractionDigits: 0) }
 
     /// `YYYY-MM-DDTHH:MM:SS.ffffffZ`, the Identity API's form.
-    package var iso8601Microseconds: String {
-        let fraction = String(microseconds - seconds * 1_000_000)
-        return Self.format(seconds: seconds) + "." + String(repeating: "0", count: 6 - fraction.count) + fraction + "Z"
-    }
+    package var iso8601Microseconds: String { text(fractionDigits: 6) }
 
-    private static func format(seconds: Int64) -> String {
+    /// `YYYY-MM-DDTHH:MM:SS.mmmZ` (RFC 3339), for logs.
+    package var iso8601Milliseconds: String { text(fractionDigits: 3) }
+
+    /// What does not fit is cut off.
+    private func text(fractionDigits: Int) -> String {
+        let seconds = seconds
         let days = Int(seconds >= 0 ? seconds / 86400 : (seconds - 86399) / 86400)
         let rest = Int(seconds) - days * 86400
-        let (year, month, day) = civil(daysSinceEpoch: days)
-        func two(_ n: Int, _ out: inout [UInt8]) {
-            out.append(UInt8(48 + n / 10))
-            out.append(UInt8(48 + n % 10))
+        let (year, month, day) = Self.civil(daysSinceEpoch: days)
+        let fraction = Int(microseconds - seconds * 1_000_000)
+        return String(unsafeUninitializedCapacity: 28) { out in
+            var place = 0
+            func digits(_ number: Int, _ count: Int, then separator: Unicode.Scalar) {
+                var number = number
+                for index in stride(from: place + count - 1, through: place, by: -1) {
+                    out[index] = UInt8(48 + number % 10)
+                    number /= 10
+                }
+                out[place + count] = UInt8(ascii: separator)
+                place += count + 1
+            }
+            digits(year, 4, then: "-")
+            digits(month, 2, then: "-")
+            digits(day, 2, then: "T")
+            digits(rest / 3600, 2, then: ":")
+            digits(rest / 60 % 60, 2, then: ":")
+            digits(rest % 60, 2, then: fractionDigits == 0 ? "Z" : ".")
+            switch fractionDigits {
+            case 3: digits(fraction / 1000, 3, then: "Z")
+            case 6: digits(fraction, 6, then: "Z")
+            default: break
+            }
+            return place
         }
-        var out: [UInt8] = []
-        out.reserveCapacity(19)
-        two(year / 100, &out)
-        two(year % 100, &out)
-        out.append(UInt8(ascii: "-"))
-        two(month, &out)
-        out.append(UInt8(ascii: "-"))
-        two(day, &out)
-        out.append(UInt8(ascii: "T"))
-        two(rest / 3600, &out)
-        out.append(UInt8(ascii: ":"))
-        two(rest / 60 % 60, &out)
-        out.append(UInt8(ascii: ":"))
-        two(rest % 60, &out)
-        return String(decoding: out, as: UTF8.self)
     }
 
     /// Proleptic Gregorian date of a day number (400-year eras that begin on 1 March).

@@ -187,4 +187,86 @@ import Testing
         #expect(sizes.count > 1)
         #expect(sizes.reduce(0, +) == 60)
     }
+
+    /// However a filter finds its images (in the walk, by asking each, by an index of its own), it finds the same ones in
+    /// the same order, and pages meet.
+    @Test func everyFilterFindsTheSameUnderEverySort() async throws {
+        let fixture = try await ImageFixture()
+        var all: [Image] = []
+        for index in 0..<48 {
+            fixture.clock.advance(seconds: index.isMultiple(of: 3) ? 1 : 0)
+            let image = try await fixture.createImage(
+                {
+                    $0.name = index % 4 == 0 ? nil : index % 4 == 1 ? "" : "n\(index % 3)"
+                    $0.visibility = Image.Visibility.allCases[index % 4]
+                    $0.owner = ["p1", "p2"][index / 4 % 2]
+                    $0.tags = index % 5 == 0 ? ["t"] : []
+                    $0.properties = ["os": "os \(index % 6)"]
+                    $0.minRAMMB = Int64(index % 3)
+                    $0.isProtected = index % 7 == 0
+                    if index % 8 == 0 { $0.diskFormat = "qcow2" }
+                }, as: fixture.admin)
+            if index % 6 == 0, index % 8 != 0 {
+                try await fixture.upload([UInt8](repeating: 1, count: index / 6), to: image.id, as: fixture.admin)
+            }
+            if image.visibility == .shared, image.owner == "p2" {
+                _ = try await fixture.images.addMember("p1", to: image.id, as: fixture.caller("p2"))
+                _ = try await fixture.images.setMemberStatus(
+                    .accepted, of: "p1", on: image.id, as: fixture.caller("p1"))
+            }
+            all.append(try await fixture.images.get(image.id, as: fixture.admin).image)
+        }
+        let second = Timestamp(seconds: 1_800_000_008)
+        let hash = try #require(all[6].hashValue)
+        let filters: [(ImageListQuery.Filter, (Image) -> Bool)] = [
+            (.text(.name, anyOf: ["n1"]), { $0.name == "n1" }), (.text(.name, anyOf: [""]), { $0.name == "" }),
+            (.text(.name, anyOf: ["n1", "n2", "", "x"]), { ["n1", "n2", ""].contains($0.name) }),
+            (.text(.status, anyOf: ["active"]), { $0.status == .active }),
+            (.text(.status, anyOf: ["active", "queued"]), { _ in true }),
+            (.text(.diskFormat, anyOf: ["qcow2"]), { $0.diskFormat == "qcow2" }),
+            (.text(.owner, anyOf: ["p2"]), { $0.owner == "p2" }), (.text(.owner, anyOf: ["p1"]), { $0.owner == "p1" }),
+            (.text(.id, anyOf: [all[2].id.rawValue, all[9].id.rawValue]), { [all[2].id, all[9].id].contains($0.id) }),
+            (.text(.hashValue, anyOf: [hash]), { $0.hashValue == hash }),
+            (.text(.hashAlgorithm, anyOf: ["sha512"]), { $0.hashAlgorithm == "sha512" }),
+            (.number(.size, .eq, 0), { $0.sizeBytes == 0 }), (.number(.size, .eq, 3), { $0.sizeBytes == 3 }),
+            (.number(.size, .lte, 3), { $0.sizeBytes.map { $0 <= 3 } ?? false }),
+            (.number(.size, .neq, 3), { $0.sizeBytes.map { $0 != 3 } ?? false }),
+            (.number(.minRAM, .gte, 2), { $0.minRAMMB >= 2 }), (.number(.minRAM, .eq, 0), { $0.minRAMMB == 0 }),
+            (.time(.createdAt, .lt, second), { $0.createdAt < second }),
+            (.time(.updatedAt, .gte, second), { $0.updatedAt >= second }),
+            (.time(.createdAt, .neq, second), { $0.createdAt.seconds != second.seconds }),
+            (.protected(true), { $0.isProtected }), (.protected(false), { !$0.isProtected }),
+            (.tag("t"), { $0.tags.contains("t") }), (.property("os", "os 2"), { $0.properties["os"] == "os 2" }),
+        ]
+        func isSeen(_ image: Image, _ isAdmin: Bool) -> Bool {
+            isAdmin && (image.visibility != .community || image.owner == "admin")
+                || !isAdmin && (image.owner == "p1" || image.visibility == .public || image.visibility == .shared)
+        }
+        for caller in [fixture.caller("p1"), fixture.admin] {
+            for (filter, fits) in filters {
+                for key in ImageListQuery.SortKey.allCases {
+                    for directions in [(ImageListQuery.Direction.asc, ImageListQuery.Direction.asc), (.desc, .asc)] {
+                        var query = ImageListQuery()
+                        query.filters = [filter]
+                        query.sort = [(key, directions.0)]
+                        query.tieDirection = directions.1
+                        query.limit = 5
+                        var paged: [ImageID] = []
+                        while true {
+                            let page = try await fixture.images.list(query, as: caller)
+                            paged += page.images.map(\.image.id)
+                            guard page.isFull else { break }
+                            query.marker = page.last
+                        }
+                        query.limit = 1000
+                        query.marker = nil
+                        let whole = try await fixture.images.list(query, as: caller).images.map(\.image.id)
+                        #expect(paged == whole, "\(filter) by \(key) \(directions)")
+                        let expected = all.filter { isSeen($0, caller.isAdmin) && fits($0) }.map(\.id)
+                        #expect(Set(whole) == Set(expected) && whole.count == expected.count, "\(filter) by \(key)")
+                    }
+                }
+            }
+        }
+    }
 }

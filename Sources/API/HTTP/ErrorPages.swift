@@ -2,6 +2,7 @@ import Core
 import HTTPTypes
 import HummingbirdCore
 import NIOCore
+import Synchronization
 
 /// Errors of the listener itself, where no service's envelope applies.
 enum PlainErrors {
@@ -54,7 +55,18 @@ enum HTTPDate {
         "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
     ]
 
+    /// The text of the second that was asked for last: it is asked for with every answer.
+    private static let last = Mutex((seconds: Int64.min, text: ""))
+
     static func string(_ time: Timestamp) -> String {
+        let seconds = time.seconds
+        return last.withLock { last in
+            if last.seconds != seconds { last = (seconds, make(time)) }
+            return last.text
+        }
+    }
+
+    private static func make(_ time: Timestamp) -> String {
         let iso = Array(time.iso8601.utf8)
         func text(_ range: Range<Int>) -> String { String(decoding: iso[range], as: UTF8.self) }
         let weekday = days[Int((time.seconds / 86400) % 7)]

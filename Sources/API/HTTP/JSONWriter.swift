@@ -24,15 +24,12 @@ package struct JSONWriter: Sendable {
     }
 
     package mutating func key(_ name: String) {
-        separate()
-        quoted(name)
-        buffer.writeInteger(UInt8(ascii: ":"))
+        quoted(name, isKey: true)
         needsComma = false
     }
 
     package mutating func string(_ value: String) {
-        separate()
-        quoted(value)
+        quoted(value, isKey: false)
         needsComma = true
     }
 
@@ -119,17 +116,43 @@ package struct JSONWriter: Sendable {
         if needsComma { buffer.writeInteger(UInt8(ascii: ",")) }
     }
 
-    private mutating func quoted(_ text: String) {
+    /// A text with what stands before and behind it: one reservation, one copy.
+    private mutating func quoted(_ text: String, isKey: Bool) {
         var text = text
-        buffer.writeInteger(UInt8(ascii: "\""))
+        let comma = needsComma
         text.withUTF8 { bytes in
-            if bytes.contains(where: { $0 < 0x20 || $0 == UInt8(ascii: "\"") || $0 == UInt8(ascii: "\\") }) {
+            // No branch in the loop: it looks at many bytes at once.
+            var special: UInt8 = 0
+            for byte in bytes {
+                special |=
+                    (byte < 0x20 ? 1 : 0) | (byte == UInt8(ascii: "\"") ? 1 : 0)
+                    | (byte == UInt8(ascii: "\\") ? 1 : 0)
+            }
+            if special != 0 {
+                if comma { buffer.writeInteger(UInt8(ascii: ",")) }
+                buffer.writeInteger(UInt8(ascii: "\""))
                 for byte in bytes { escaped(byte) }
-            } else {
-                buffer.writeBytes(UnsafeRawBufferPointer(bytes))
+                buffer.writeInteger(UInt8(ascii: "\""))
+                if isKey { buffer.writeInteger(UInt8(ascii: ":")) }
+                return
+            }
+            buffer.writeWithUnsafeMutableBytes(minimumWritableBytes: bytes.count + 4) { out in
+                var place = 0
+                func put(_ character: Unicode.Scalar) {
+                    out[place] = UInt8(ascii: character)
+                    place += 1
+                }
+                if comma { put(",") }
+                put("\"")
+                if let source = bytes.baseAddress, let target = out.baseAddress {
+                    target.advanced(by: place).copyMemory(from: source, byteCount: bytes.count)
+                }
+                place += bytes.count
+                put("\"")
+                if isKey { put(":") }
+                return place
             }
         }
-        buffer.writeInteger(UInt8(ascii: "\""))
     }
 
     private mutating func escaped(_ byte: UInt8) {

@@ -4,9 +4,10 @@ import Metrics
 /// Counts per route template: the label set is bounded by the routes, never by what clients send.
 enum RequestMetrics {
     static func count(
-        service: String, method: String, template: String, status: Int, elapsed: Duration, bytesIn: Int, bytesOut: Int
+        service: String, method: HTTPRequest.Method, template: String, status: Int, elapsed: Duration, bytesIn: Int,
+        bytesOut: Int
     ) {
-        let knownMethod = KnownMethods.all.contains { $0.rawValue == method } ? method : "other"
+        let knownMethod = KnownMethods.all.contains(method) ? method.rawValue : "other"
         let route = [("service", service), ("method", knownMethod), ("route", template)]
         Counter(label: "ambrotype_requests_total", dimensions: route + [("status", String(status))]).increment()
         Timer(label: "ambrotype_request_seconds", dimensions: route)

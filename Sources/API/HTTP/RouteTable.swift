@@ -24,6 +24,20 @@ package struct Route: Sendable {
     package let template: String
     package let body: BodyRule
     package let handler: Handler
+    /// The same for a request that can be answered without waiting for anything; it returns nil, or throws, when that
+    /// turns out not to be so, and then has done nothing. Only where the work is bounded and takes microseconds.
+    package let brief: (@Sendable (Exchange, Caller) throws -> Response.Ready?)?
+
+    package init(
+        method: HTTPRequest.Method, template: String, body: BodyRule, handler: Handler,
+        brief: (@Sendable (Exchange, Caller) throws -> Response.Ready?)? = nil
+    ) {
+        self.method = method
+        self.template = template
+        self.body = body
+        self.handler = handler
+        self.brief = brief
+    }
 }
 
 /// A service's routes as a tree over path segments: literals win over captures.
@@ -59,9 +73,12 @@ package struct RouteTable: Sendable {
     }
 
     package mutating func get(
-        _ template: String, _ handler: @escaping @Sendable (Exchange, Caller) async throws -> Response
+        _ template: String, _ handler: @escaping @Sendable (Exchange, Caller) async throws -> Response,
+        brief: (@Sendable (Exchange, Caller) throws -> Response.Ready?)? = nil
     ) {
-        add(Route(method: .get, template: template, body: .refused, handler: .authenticated(handler)))
+        add(
+            Route(
+                method: .get, template: template, body: .refused, handler: .authenticated(handler), brief: brief))
     }
 
     package mutating func on(

@@ -172,11 +172,11 @@ struct ImageListParser {
     }
 
     /// A link to the same list from the start, or behind a marker: relative, every other parameter kept.
-    static func link(_ query: Query, marker: ImageID?) -> String {
+    static func link(_ query: Query, marker: ImageID?, path: String = "/v2/images") -> String {
         var pairs = query.pairs.filter { $0.name != "marker" }
         if let marker { pairs.append(("marker", marker.rawValue)) }
-        guard !pairs.isEmpty else { return "/v2/images" }
-        return "/v2/images?"
+        guard !pairs.isEmpty else { return path }
+        return path + "?"
             + pairs.map { "\(Percent.encode($0.name))=\(Percent.encode($0.value))" }.joined(separator: "&")
     }
 }

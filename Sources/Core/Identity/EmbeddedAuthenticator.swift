@@ -34,6 +34,11 @@ package struct EmbeddedAuthenticator: Authenticator {
         return user.caller.inRequest(request.requestID, serviceRoles: serviceRoles, logger: request.logger)
     }
 
+    package func callerAtOnce(token: String, requestID: String, logger: Logger) -> Caller? {
+        guard let user = identity.validAtOnce(token), user.applicationCredential?.accessRules == nil else { return nil }
+        return user.caller.inRequest(requestID, serviceRoles: [], logger: logger)
+    }
+
     private func validated(_ token: String, allowsExpired: Bool) async throws -> ValidatedToken? {
         do {
             return try await identity.validate(token, allowsExpired: allowsExpired)

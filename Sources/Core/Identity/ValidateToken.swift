@@ -67,6 +67,13 @@ extension IdentityService {
         return validated
     }
 
+    /// As `validate`, but nil as well for a token that was not validated a moment ago.
+    func validAtOnce(_ token: String) -> ValidatedToken? {
+        let now = now
+        guard let cached = tokenCache.token(TokenCache.Key(token), at: now), now < cached.expiresAt else { return nil }
+        return cached
+    }
+
     /// `GET`/`HEAD /v3/auth/tokens`: a token as the caller may see it. What the caller may not see
     /// and what does not exist look alike.
     /// - Parameters:

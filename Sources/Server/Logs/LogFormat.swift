@@ -44,7 +44,7 @@ package enum LogFormat: String, Sendable, CaseIterable {
                 json.member("message", message)
                 for (key, value) in sorted {
                     json.key(Self.reserved.contains(key) ? "_" + key : key)
-                    json.value(JSONValue(value))
+                    json.write(value)
                 }
             }
             var out = json.finish()
@@ -54,18 +54,19 @@ package enum LogFormat: String, Sendable, CaseIterable {
     }
 }
 
-extension Timestamp {
-    /// `YYYY-MM-DDTHH:MM:SS.mmmZ` (RFC 3339).
-    var iso8601Milliseconds: String { iso8601Microseconds.dropLast(4) + "Z" }
-}
-
-extension JSONValue {
-    fileprivate init(_ value: Logger.Metadata.Value) {
+extension JSONWriter {
+    fileprivate mutating func write(_ value: Logger.Metadata.Value) {
         switch value {
-        case .string(let text): self = .string(text)
-        case .stringConvertible(let value): self = .string(value.description)
-        case .array(let values): self = .array(values.map(JSONValue.init))
-        case .dictionary(let members): self = .object(members.mapValues(JSONValue.init))
+        case .string(let text): string(text)
+        case .stringConvertible(let value): string(value.description)
+        case .array(let values): array { json in for value in values { json.write(value) } }
+        case .dictionary(let members):
+            object { json in
+                for (key, value) in members.sorted(by: { $0.key < $1.key }) {
+                    json.key(key)
+                    json.write(value)
+                }
+            }
         }
     }
 }
