@@ -9,9 +9,11 @@ PEER_LAB ?= ../shared/lab
 FORMATTED := Package.swift Sources Tests Fuzz
 # Read by pytest: more of its options, such as `make interop PYTEST="-k ranges -x"`.
 PYTEST ?=
+# Read by bench-peers.py: its options, such as BENCH="--rounds 3 --peers nginx".
+BENCH ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run build clients test interop interop-keystone test-barbican tempest tempest-keys tempest-keys-rbac torture fuzz measure \
+.PHONY: help run build clients test interop interop-keystone test-barbican tempest tempest-keys tempest-keys-rbac torture fuzz measure bench-peers \
 	format lint clean
 
 help: ## print this list
@@ -63,6 +65,11 @@ fuzz: ## an hour of libFuzzer on the parsers of disk image formats (FUZZ_SECONDS
 measure: build clients ## the numbers of docs/measurements.md
 	@scripts/install-debian.sh curl wrk
 	@.venv/interop/bin/python scripts/measure.py
+
+bench-peers: build clients ## this server, a real Glance and nginx, in turns (PEER_LAB=directory of its scripts, lab up)
+	@scripts/install-debian.sh nginx-light
+	@PEER_LAB="$(PEER_LAB)" .venv/interop/bin/python scripts/bench-peers.py $(BENCH)
+	@.venv/interop/bin/python scripts/plot-lists.py .run/peers/peers.json .run/peers/lists.svg
 
 format: ## format the Swift sources in place
 	$(SWIFT) format format --in-place --parallel --recursive $(FORMATTED)
