@@ -77,8 +77,11 @@ struct Listeners: Service {
     private func serve(
         _ address: ListenAddress, _ gate: Gate, onBound: @escaping @Sendable (any Channel) -> Void
     ) async throws {
+        let room = ConnectionRoom(limit: connectionLimit)
         let connection = ConnectionChannel(
-            idleTimeout: .seconds(Int64(idleTimeoutSeconds)), sendsFiles: tls == nil
+            limits: ConnectionLimits(idleTimeout: .seconds(Int64(idleTimeoutSeconds))), room: room,
+            sendsFiles: tls == nil,
+            brief: { gate.dispatcher?.respondAtOnce(to: $0) }
         ) {
             request, writer, channel, state in
             guard let dispatcher = gate.dispatcher else { throw CancellationError() }
@@ -86,9 +89,9 @@ struct Listeners: Service {
         }
         do {
             if let tls {
-                try await serve(TLSChannel(connection, tlsConfiguration: tls), address, gate, onBound)
+                try await serve(TLSChannel(connection, tlsConfiguration: tls), address, room, gate, onBound)
             } else {
-                try await serve(connection, address, gate, onBound)
+                try await serve(connection, address, room, gate, onBound)
             }
         } catch let error as IOError {
             let reason = String(cString: strerror(error.errnoCode))
@@ -97,13 +100,14 @@ struct Listeners: Service {
     }
 
     private func serve<Setup: ServerChildChannel>(
-        _ setup: Setup, _ address: ListenAddress, _ gate: Gate, _ onBound: @escaping @Sendable (any Channel) -> Void
+        _ setup: Setup, _ address: ListenAddress, _ room: ConnectionRoom, _ gate: Gate,
+        _ onBound: @escaping @Sendable (any Channel) -> Void
     ) async throws {
         let server = HummingbirdCore.Server(
             childChannelSetup: setup,
             configuration: .init(
                 address: .hostname(address.host, port: address.port), backlog: 1024,
-                availableConnectionsDelegate: MaximumAvailableConnections(connectionLimit, logger: logger)),
+                availableConnectionsDelegate: Door(room: room)),
             onServerRunning: { channel in
                 onBound(channel)
                 await gate.wait()
@@ -111,6 +115,15 @@ struct Listeners: Service {
             eventLoopGroup: eventLoopGroup, logger: logger)
         try await server.run()
     }
+}
+
+/// Lets connections in as long as there is room; the next ones wait in the socket's queue.
+private struct Door: AvailableConnectionsDelegate {
+    let room: ConnectionRoom
+
+    func connectionOpened() { room.enter() }
+    func connectionClosed() { room.leave() }
+    func isAcceptingNewConnections() -> Bool { room.hasPlace }
 }
 
 /// Holds one listener's connections back until it is known who answers them.

@@ -115,12 +115,12 @@ def test_a_keystone_that_does_not_answer_stops_the_start(scratch):
 
 def test_config_shows_every_value_and_its_origin_but_no_secret(scratch):
     config = scratch / f"{unique('shown')}.yaml"
-    config.write_text(yaml.safe_dump({"image": {"list_limit_max": 500, "quota": {"count": 2}}, "keystone": {"password": "hush-hush"}}))
+    config.write_text(yaml.safe_dump({"image": {"quota": {"count": 2, "list": 500}}, "keystone": {"password": "hush-hush"}}))
     shown = subprocess.run([BINARY, "config", "--config", config], capture_output=True, text=True, timeout=60,
                            env=os.environ | {"AMBROTYPE_LOG_LEVEL": "debug", "AMBROTYPE_IMAGE_QUOTA": "bytes=5"})
     assert shown.returncode == 0, shown.stderr
     lines = {line.split()[0].rstrip(":="): line for line in shown.stdout.splitlines() if line.strip()}
-    assert "500" in lines["image.list_limit_max"] and str(config) in lines["image.list_limit_max"]
+    assert "500" in lines["image.quota.list"] and str(config) in lines["image.quota.list"]
     assert "debug" in lines["log.level"] and "AMBROTYPE_LOG_LEVEL" in lines["log.level"]
     assert "default" in lines["image.hash_algorithm"]
     assert lines["image.quota.bytes"].split()[1:] == ["5", "environment", "AMBROTYPE_IMAGE_QUOTA"]

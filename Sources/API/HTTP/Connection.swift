@@ -10,6 +10,7 @@ import Synchronization
 package final class ConnectionState: Sendable {
     private let requestsEnded = Atomic<Int>(0)
     private let requestsStarted = Atomic<Int>(0)
+    private let bodyWanted = Atomic<Bool>(false)
 
     /// Whether bytes may go out that this program has not seen.
     fileprivate let sendsFiles: Bool
@@ -21,6 +22,13 @@ package final class ConnectionState: Sendable {
         sendsFiles ? FileSender(channel: channel, clock: clock) : nil
     }
 
+    /// Whether somebody reads the body of the request that arrives, so that it is its client who keeps it waiting.
+    var isBodyWanted: Bool { bodyWanted.load(ordering: .relaxed) }
+
+    func noteBodyWanted() { bodyWanted.store(true, ordering: .relaxed) }
+
+    fileprivate func noteHead() { bodyWanted.store(false, ordering: .relaxed) }
+
     fileprivate func noteRequestEnd() { requestsEnded.add(1, ordering: .releasing) }
 
     /// The number of the next request on this connection, counted from 0.
@@ -31,7 +39,7 @@ package final class ConnectionState: Sendable {
     func hasWhole(request number: Int) -> Bool { requestsEnded.load(ordering: .acquiring) > number }
 }
 
-/// HTTP/1.1 on one connection, as Hummingbird sets it up, with one handler of ours.
+/// HTTP/1.1 on one connection, as Hummingbird sets it up, with handlers of ours before and behind its own.
 package struct ConnectionChannel: ServerChildChannel {
     package typealias Responder =
         @Sendable (Request, consuming ResponseWriter, any Channel, ConnectionState) async throws -> Void
@@ -42,35 +50,52 @@ package struct ConnectionChannel: ServerChildChannel {
         package var channel: any Channel { parts.channel }
     }
 
-    private let idleTimeout: TimeAmount
-    private let maxHeaderBytes: Int
+    private let limits: ConnectionLimits
+    private let room: ConnectionRoom
     private let sendsFiles: Bool
+    private let brief: @Sendable (HTTPRequest) -> ReadyAnswer?
     private let responder: Responder
 
     /// - Parameters:
-    ///   - idleTimeout: a connection on which nothing has moved for so long is closed.
-    ///   - maxHeaderBytes: bound on one field and on all of a request's header fields together.
+    ///   - room: the listener's, to which the connection is counted.
     ///   - sendsFiles: whether files may go from the disk to the socket: not through TLS.
+    ///   - brief: answers a request without a body at once, on the event loop, or not at all.
     package init(
-        idleTimeout: TimeAmount, maxHeaderBytes: Int = 64 * 1024, sendsFiles: Bool, responder: @escaping Responder
+        limits: ConnectionLimits, room: ConnectionRoom, sendsFiles: Bool,
+        brief: @escaping @Sendable (HTTPRequest) -> ReadyAnswer? = { _ in nil }, responder: @escaping Responder
     ) {
-        self.idleTimeout = idleTimeout
-        self.maxHeaderBytes = maxHeaderBytes
+        self.brief = brief
+        self.limits = limits
+        self.room = room
         self.sendsFiles = sendsFiles
         self.responder = responder
     }
 
     package func setup(channel: any Channel, logger: Logger) -> EventLoopFuture<Value> {
         let state = ConnectionState(sendsFiles: sendsFiles)
+        let pace = NIOLoopBound(ConnectionPace(limits, room, state, logger), eventLoop: channel.eventLoop)
+        do {
+            try channel.pipeline.syncOperations.addHandler(pace.value)
+        } catch {
+            return channel.eventLoop.makeFailedFuture(error)
+        }
         let http1 = HTTP1Channel(
             responder: { _, _, _ in },
             configuration: .init(
-                additionalChannelHandlers: [RequestEndHandler(state: state)],
-                idleTimeout: idleTimeout,
+                additionalChannelHandlers: [RequestEndHandler(state: state, pace: pace.value)],
+                // Idleness is the pace's business.
+                idleTimeout: nil,
                 httpDecoderConfiguration: .init(
-                    maxHeaderFieldSize: maxHeaderBytes, maxHeaderListSize: maxHeaderBytes, maxHeaderFieldCount: 200)))
+                    maxHeaderFieldSize: ConnectionLimits.headBytes, maxHeaderListSize: ConnectionLimits.headBytes,
+                    maxHeaderFieldCount: ConnectionLimits.headFields)))
+        let brief = brief
         return http1.setup(channel: channel, logger: logger).flatMapThrowing { parts in
             if state.sendsFiles { try FileSender.prepare(channel) }
+            // Behind the handler that closes idle connections and waits for requests under way at the end: it is to know
+            // of brief ones too.
+            let pipeline = channel.pipeline.syncOperations
+            let before = try pipeline.handler(type: HTTPConnectionStateHandler.self)
+            try pipeline.addHandler(BriefRequestHandler(state: state, answer: brief), position: .after(before))
             return Value(parts: parts, state: state)
         }
     }
@@ -86,7 +111,8 @@ package struct ConnectionChannel: ServerChildChannel {
 
 /// Notes the end of each request, and closes politely: after a response that says `Connection:
 /// close` while the request's body is still arriving, it reads on for a bounded while and throws
-/// the bytes away, so that the client sees the response and not a reset.
+/// the bytes away, so that the client sees the response and not a reset. Of a client that asks for too
+/// much at once it takes no more, and closes after what it took is answered.
 private final class RequestEndHandler: ChannelDuplexHandler, RemovableChannelHandler {
     typealias InboundIn = HTTPRequestPart
     typealias InboundOut = HTTPRequestPart
@@ -103,19 +129,30 @@ private final class RequestEndHandler: ChannelDuplexHandler, RemovableChannelHan
     }
 
     private let state: ConnectionState
+    private let pace: ConnectionPace
     private var isReceivingRequest = false
     private var closing = Closing.no
 
-    init(state: ConnectionState) { self.state = state }
+    init(state: ConnectionState, pace: ConnectionPace) {
+        self.state = state
+        self.pace = pace
+    }
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         let part = unwrapInboundIn(data)
+        if case .head = part, pace.requests >= ConnectionLimits.pipelinedRequests { pace.isDeaf = true }
+        // What was read together with the last request.
+        if pace.isDeaf { return }
         switch part {
-        case .head: isReceivingRequest = true
-        case .body: break
+        case .head:
+            isReceivingRequest = true
+            state.noteHead()
+            pace.headArrived()
+        case .body(let buffer): pace.bodyArrived(buffer.readableBytes)
         case .end:
             isReceivingRequest = false
             state.noteRequestEnd()
+            pace.requestEnded()
         }
         guard case .lingering(let drainedBytes) = closing else {
             context.fireChannelRead(data)
@@ -145,6 +182,8 @@ private final class RequestEndHandler: ChannelDuplexHandler, RemovableChannelHan
         case .body:
             context.write(data, promise: promise)
         case .end:
+            pace.answerEnded()
+            if pace.isDeaf, pace.requests == 0 { closing = .afterResponse }
             guard case .afterResponse = closing else {
                 context.write(data, promise: promise)
                 return

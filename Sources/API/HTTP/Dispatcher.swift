@@ -32,16 +32,19 @@ package struct Dispatcher: Sendable {
     private let surroundings: Surroundings
     private let logger: Logger
     private let maxRequestIDLength: Int
+    private let audit: (any AuditLog)?
 
     /// - Parameters:
     ///   - listenerRoutes: open routes of the listener itself (`/healthcheck`, `/metrics`).
     ///   - crossOrigin: whose pages browsers let read the answers.
+    ///   - audit: nil when nothing is recorded of calls.
     ///   - maxRequestIDLength: a longer `X-Openstack-Request-Id` is refused with 431.
     package init(
         mounts: [Mount], listenerRoutes: RouteTable, isSecure: Bool,
         crossOrigin: CrossOrigin = CrossOrigin(origins: []),
-        surroundings: Surroundings, logger: Logger, maxRequestIDLength: Int = 64
+        surroundings: Surroundings, logger: Logger, maxRequestIDLength: Int = 64, audit: (any AuditLog)? = nil
     ) {
+        self.audit = audit
         self.mounts =
             mounts
             .map { ($0.prefix.split(separator: "/").map(String.init), $0) }
@@ -60,12 +63,13 @@ package struct Dispatcher: Sendable {
     ) async throws {
         let start = ContinuousClock.now
         let number = connection.nextRequest()
-        let stream = RequestStream(body: request.body, head: request.head, channel: channel) {
-            connection.hasWhole(request: number)
-        }
-        var outcome = await answer(request.head, stream, connection.files(channel, surroundings.clock))
-        crossOrigin.complete(&outcome.response.headers, to: request.head)
-        outcome.response.headers[.date] = HTTPDate.string(surroundings.clock.now)
+        let stream = RequestStream(
+            body: request.body, head: request.head, channel: channel,
+            isWhole: { connection.hasWhole(request: number) }, onReading: { connection.noteBodyWanted() })
+        var outcome = await answer(
+            request.head, stream, connection.files(channel, surroundings.clock),
+            client: channel.remoteAddress?.ipAddress)
+        complete(&outcome.response, to: request.head)
         // An unread body would be read to its end for nothing, gigabytes of it: say so and close.
         if !stream.isConsumed, !(connection.hasWhole(request: number) && stream.byteCount == 0) {
             outcome.response.headers[.connection] = "close"
@@ -82,8 +86,51 @@ package struct Dispatcher: Sendable {
         } catch {
             failure = error
         }
-        record(outcome, request.head, stream, start, bytesOut: bytesOut, failure: failure)
+        record(
+            outcome, request.head, start, bytesIn: stream.byteCount, bytesOut: bytesOut, failure: failure)
         if let failure { throw failure }
+    }
+
+    /// Answers a request without a body on the spot, if its route is brief and nothing has to be waited for. Otherwise
+    /// nothing has happened, and `respond` answers it: all refusals are its business.
+    package func respondAtOnce(to head: HTTPRequest) -> ReadyAnswer? {
+        let start = ContinuousClock.now
+        let (mount, exchange, failure) = decode(head, RequestStream.none, nil, client: nil)
+        guard failure == nil, let mount, var exchange else { return nil }
+        let service = mount.service
+        guard
+            case .route(let route, let parameters) = service.routes.match(
+                exchange.method, service.canonicalPath(exchange.path)), let brief = route.brief, !exchange.announcesBody
+        else { return nil }
+        exchange.parameters = parameters
+        do {
+            try service.admit(exchange)
+            guard !exchange.headers.contains(.serviceToken), let token = exchange.headers[.authToken] else {
+                return nil
+            }
+            let caller = service.authenticator.callerAtOnce(
+                token: token, requestID: exchange.requestID, logger: exchange.logger)
+            guard let caller, let ready = try brief(exchange, caller) else { return nil }
+            var response = Response(status: ready.status, headers: ready.headers, body: .init())
+            response.headers[.contentLength] = String(ready.bytes.readableBytes)
+            response.headers[.openstackRequestID] = exchange.requestID
+            service.complete(&response, to: exchange)
+            complete(&response, to: head)
+            let outcome = Outcome(
+                response: response, template: mount.prefix + route.template, service: service.type,
+                requestID: exchange.requestID, caller: caller)
+            let bytesOut = ready.bytes.readableBytes
+            record(outcome, head, start, bytesIn: 0, bytesOut: bytesOut, failure: nil)
+            return ReadyAnswer(head: response.head, body: ready.bytes)
+        } catch {
+            return nil
+        }
+    }
+
+    /// What every answer carries, whoever gave it.
+    private func complete(_ response: inout Response, to head: HTTPRequest) {
+        crossOrigin.complete(&response.headers, to: head)
+        response.headers[.date] = HTTPDate.string(surroundings.clock.now)
     }
 
     private struct Outcome {
@@ -95,9 +142,9 @@ package struct Dispatcher: Sendable {
     }
 
     private func answer(
-        _ head: HTTPRequest, _ stream: RequestStream, _ files: FileSender?
+        _ head: HTTPRequest, _ stream: RequestStream, _ files: FileSender?, client: String?
     ) async -> Outcome {
-        let (mount, exchange, failure) = decode(head, stream, files)
+        let (mount, exchange, failure) = decode(head, stream, files, client: client)
         guard let exchange else {
             let response = PlainErrors.response(failure ?? .badRequest("The request target cannot be read."))
             return Outcome(response: response, template: "-", service: "-", requestID: "-", caller: nil)
@@ -152,7 +199,26 @@ package struct Dispatcher: Sendable {
                     requestID: exchange.requestID, logger: exchange.logger))
             caller = proven
             try await refuseBody(route, exchange)
-            return try await handler(exchange, proven)
+            guard let audit, exchange.mayChange else { return try await handler(exchange, proven) }
+            let call = AuditedCall(exchange, route, service: service.type, proven)
+            return try await recorded(call, in: audit) { try await handler(exchange, proven) }
+        }
+    }
+
+    /// Carries a call out that goes on record, before and after.
+    private func recorded(
+        _ call: AuditedCall, in audit: any AuditLog, _ handler: () async throws -> Response
+    ) async throws -> Response {
+        let number = try await audit.begin(call)
+        do {
+            let response = try await handler()
+            let location = response.headers[.location].map { String($0.prefix { $0 != "?" }.prefix(256)) }
+            await audit.end(call, AuditedResult(status: response.status.code, location: location), number: number)
+            return response
+        } catch {
+            let status = Self.serviceError(error).status
+            await audit.end(call, AuditedResult(status: status, location: nil), number: number)
+            throw error
         }
     }
 
@@ -195,7 +261,7 @@ package struct Dispatcher: Sendable {
     /// The request's target and id, and the mount it belongs to. A target that cannot be decoded
     /// still has an exchange, so that the refusal has the service's envelope.
     private func decode(
-        _ head: HTTPRequest, _ stream: RequestStream, _ files: FileSender?
+        _ head: HTTPRequest, _ stream: RequestStream, _ files: FileSender?, client: String?
     ) -> (Mount?, Exchange?, ServiceError?) {
         var failure: ServiceError?
         let target = Self.originForm(head.path ?? "/")
@@ -219,7 +285,7 @@ package struct Dispatcher: Sendable {
         if let found { path.removeFirst(found.segments.count) }
         let exchange = Exchange(
             method: head.method, path: path, rawQuery: rawQuery, headers: head.headerFields, body: stream,
-            files: files, requestID: requestID, logger: logger, baseURL: baseURL(head, found?.mount),
+            files: files, requestID: requestID, client: client, logger: logger, baseURL: baseURL(head, found?.mount),
             mount: found?.mount.prefix ?? ""
         )
         let isListeners =
@@ -285,19 +351,19 @@ package struct Dispatcher: Sendable {
     }
 
     private func record(
-        _ outcome: Outcome, _ head: HTTPRequest, _ stream: RequestStream, _ start: ContinuousClock.Instant,
-        bytesOut: Int?, failure: (any Error)?
+        _ outcome: Outcome, _ head: HTTPRequest, _ start: ContinuousClock.Instant, bytesIn: Int, bytesOut: Int?,
+        failure: (any Error)?
     ) {
         let elapsed = ContinuousClock.now - start
         let status = outcome.response.status.code
         RequestMetrics.count(
-            service: outcome.service, method: head.method.rawValue, template: outcome.template, status: status,
-            elapsed: elapsed, bytesIn: stream.byteCount, bytesOut: bytesOut ?? 0)
+            service: outcome.service, method: head.method, template: outcome.template, status: status,
+            elapsed: elapsed, bytesIn: bytesIn, bytesOut: bytesOut ?? 0)
         var metadata: Logger.Metadata = [
             "request_id": "\(outcome.requestID)", "method": "\(head.method.rawValue)",
             // The query is left out: it may hold a signature or a key of another service.
             "path": "\(Self.originForm(head.path ?? "/").prefix { $0 != "?" })",
-            "status": "\(status)", "bytes_in": "\(stream.byteCount)", "bytes_out": "\(bytesOut ?? -1)",
+            "status": "\(status)", "bytes_in": "\(bytesIn)", "bytes_out": "\(bytesOut ?? -1)",
             "ms": "\(elapsed.milliseconds)",
         ]
         if let caller = outcome.caller {

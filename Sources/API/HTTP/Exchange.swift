@@ -15,6 +15,8 @@ package struct Exchange: Sendable {
     /// For a response's body that is a part of a file; nil on a connection that has to see every byte (TLS).
     package let files: FileSender?
     package let requestID: String
+    /// The address that the connection came from, without its port.
+    package let client: String?
     package let logger: Logger
     /// Scheme, authority and mount prefix as the client used them (or as `public_endpoint` says),
     /// without a slash at the end: what absolute links begin with.
@@ -76,11 +78,28 @@ extension Response {
     package static func json(
         _ status: HTTPResponse.Status, headers: HTTPFields = [:], _ write: (inout JSONWriter) -> Void
     ) -> Response {
-        var writer = JSONWriter()
-        write(&writer)
-        var headers = headers
-        headers[.contentType] = "application/json"
-        return Response(status: status, headers: headers, bytes: writer.finish())
+        Response(.json(status, headers: headers, write))
+    }
+
+    /// A response whose body is in memory.
+    package struct Ready: Sendable {
+        package let status: HTTPResponse.Status
+        package let headers: HTTPFields
+        package let bytes: ByteBuffer
+
+        package static func json(
+            _ status: HTTPResponse.Status, headers: HTTPFields = [:], _ write: (inout JSONWriter) -> Void
+        ) -> Ready {
+            var writer = JSONWriter()
+            write(&writer)
+            var headers = headers
+            headers[.contentType] = "application/json"
+            return Ready(status: status, headers: headers, bytes: writer.finish())
+        }
+    }
+
+    package init(_ ready: Ready) {
+        self.init(status: ready.status, headers: ready.headers, bytes: ready.bytes)
     }
 
     package init(status: HTTPResponse.Status, headers: HTTPFields, bytes: ByteBuffer) {

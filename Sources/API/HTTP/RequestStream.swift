@@ -22,16 +22,28 @@ package final class RequestStream: AsyncSequence, Sendable {
     private let channel: (any Channel)?
     private let expectsContinue: Bool
     private let isWhole: @Sendable () -> Bool
+    private let onReading: @Sendable () -> Void
     private let begun = Mutex(false)
     private let bytesRead = Atomic<Int>(0)
     private let reachedEnd = Atomic<Bool>(false)
 
-    init(body: RequestBody, head: HTTPRequest, channel: (any Channel)?, isWhole: @escaping @Sendable () -> Bool) {
+    /// - Parameter onReading: called when the body is first asked for.
+    init(
+        body: RequestBody, head: HTTPRequest, channel: (any Channel)?, isWhole: @escaping @Sendable () -> Bool,
+        onReading: @escaping @Sendable () -> Void
+    ) {
         self.body = body
         self.channel = channel
         expectsContinue = head.headerFields[.expect]?.lowercased() == "100-continue"
         self.isWhole = isWhole
+        self.onReading = onReading
     }
+
+    /// Of a request that is known to have no body.
+    static let none = RequestStream(
+        body: RequestBody(buffer: ByteBuffer()),
+        head: HTTPRequest(method: .get, scheme: nil, authority: nil, path: nil),
+        channel: nil, isWhole: { true }, onReading: {})
 
     /// Bytes handed out so far.
     package var byteCount: Int { bytesRead.load(ordering: .relaxed) }
@@ -68,6 +80,7 @@ package final class RequestStream: AsyncSequence, Sendable {
             return !begun
         }
         precondition(isFirst, "a request's body is read once")
+        onReading()
         if expectsContinue, let channel, !isWhole() {
             channel.writeAndFlush(HTTPResponsePart.head(HTTPResponse(status: .continue)), promise: nil)
         }
