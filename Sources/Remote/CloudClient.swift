@@ -56,9 +56,27 @@ package final class CloudClient: Sendable {
     package static func with<R: Sendable>(
         _ account: CloudAccount, _ body: (CloudClient) async throws -> R
     ) async throws -> R {
-        let http = HTTPClient(eventLoopGroupProvider: .singleton, configuration: try configuration(account))
+        try await withHTTP(caCertificateFile: account.caCertificateFile) { http in
+            try await body(try await logIn(account, http))
+        }
+    }
+
+    /// The same for an image service alone, with a token that somebody else got.
+    /// - Parameter url: without the version.
+    package static func with<R: Sendable>(
+        imageURL url: String, token: String, caCertificateFile: String?, _ body: (CloudClient) async throws -> R
+    ) async throws -> R {
+        try await withHTTP(caCertificateFile: caCertificateFile) { http in
+            try await body(CloudClient(http: http, token: token, catalog: [.image: withoutVersion(url)]))
+        }
+    }
+
+    private static func withHTTP<R: Sendable>(
+        caCertificateFile: String?, _ body: (HTTPClient) async throws -> R
+    ) async throws -> R {
+        let http = HTTPClient(eventLoopGroupProvider: .singleton, configuration: try configuration(caCertificateFile))
         do {
-            let result = try await body(try await logIn(account, http))
+            let result = try await body(http)
             try? await http.shutdown()
             return result
         } catch {
@@ -67,13 +85,22 @@ package final class CloudClient: Sendable {
         }
     }
 
-    private static func configuration(_ account: CloudAccount) throws -> HTTPClient.Configuration {
+    /// What a client of another kind needs for the image service.
+    /// - Throws: `CloudError` when there is none.
+    package func imageAccess() throws -> (url: String, token: String) {
+        guard let url = catalog[.image] else {
+            throw CloudError("find the image service", "the cloud's catalogue has none for it")
+        }
+        return (url, token)
+    }
+
+    private static func configuration(_ caCertificateFile: String?) throws -> HTTPClient.Configuration {
         // A redirect would take the token along to wherever it says.
         var configuration = HTTPClient.Configuration(redirectConfiguration: .disallow)
         configuration.timeout = .init(connect: .seconds(timeoutSeconds), read: .seconds(transferTimeoutSeconds))
         configuration.connectionPool.retryConnectionEstablishment = false
         configuration.httpVersion = .http1Only
-        if let path = account.caCertificateFile {
+        if let path = caCertificateFile {
             var tls = TLSConfiguration.makeClientConfiguration()
             do {
                 tls.trustRoots = .certificates(try NIOSSLCertificate.fromPEMFile(path))
@@ -117,7 +144,11 @@ package final class CloudClient: Sendable {
                 $0["interface"]?.stringValue == account.interface
                     && (account.region == nil || $0["region"]?.stringValue == account.region)
             }
-        guard var url = found?["url"]?.stringValue.map({ Substring($0) }) else { return nil }
+        return found?["url"]?.stringValue.map(withoutVersion)
+    }
+
+    private static func withoutVersion(_ url: String) -> String {
+        var url = Substring(url)
         while url.hasSuffix("/") { url.removeLast() }
         for version in ["/v1", "/v2"] where url.hasSuffix(version) { url.removeLast(version.count) }
         return String(url)

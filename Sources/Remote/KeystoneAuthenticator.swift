@@ -1,4 +1,5 @@
 import Core
+import Logging
 
 /// Proves tokens by asking a Keystone, as a service that uses keystonemiddleware does.
 ///
@@ -30,6 +31,13 @@ package final class KeystoneAuthenticator: Authenticator {
     /// - Throws: `KeystoneError`.
     package func checkReachable() async throws {
         try await client.checkReachable()
+    }
+
+    /// The limits of projects that this Keystone keeps, asked for over the same connections.
+    package func limits(ofService type: String, region: String, logger: Logger) -> KeystoneLimits {
+        KeystoneLimits(
+            client, serviceType: type, region: region, cacheSeconds: settings.cacheSeconds, clock: clock,
+            logger: logger)
     }
 
     package func authenticate(

@@ -46,6 +46,32 @@ final class KeystoneClient: Sendable {
         try await http.shutdown()
     }
 
+    /// A document of Keystone's, read as ourselves.
+    /// - Parameter path: behind `/v3`; begins with a slash.
+    func document(_ path: String, operation: String) async throws -> JSONValue {
+        var retriesAsSomeoneElse = 1
+        while true {
+            let own = try await ownToken()
+            var request = HTTPClientRequest(url: baseURL + path)
+            request.headers = ["X-Auth-Token": own.token, "Accept": "application/json"]
+            let (response, body) = try await send(request, operation: operation)
+            switch response.status {
+            case .ok:
+                return try json(body, operation: operation)
+            case .unauthorized where retriesAsSomeoneElse > 0:
+                retriesAsSomeoneElse -= 1
+                ownTokens.invalidate(ownTokenKey) { $0.token == own.token }
+            case .unauthorized, .forbidden:
+                throw KeystoneError(
+                    .refused, operation: operation, cause: "Keystone answered \(response.status.code) to \(settings)")
+            default:
+                throw KeystoneError(
+                    .unexpected, operation: operation, cause: "Keystone answered \(response.status.code)",
+                    status: Int(response.status.code))
+            }
+        }
+    }
+
     /// What a token means: `GET /v3/auth/tokens`.
     /// - Parameter allowExpired: whether one that expired lately (48 hours, as Keystone counts) will do.
     func validate(_ token: String, allowExpired: Bool) async throws -> KeystoneToken {

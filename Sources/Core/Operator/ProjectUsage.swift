@@ -20,17 +20,23 @@ package struct ProjectUsage: Sendable, Equatable {
     package var chargedBytes: Int64 { liveBytes + reservedBytes }
 }
 
-/// The quotas in force for every project; nil is unlimited.
+/// The quotas in force; nil is unlimited, or, when Identity keeps the limits, a matter of the project.
 package struct ImageQuotas: Sendable, Equatable {
+    /// Whether Identity keeps the limits.
+    package let areIdentitys: Bool
     package let images: Int64?
     package let bytes: Int64?
     package let uploads: Int64?
 
-    init(_ settings: ImageSettings) {
-        func limit(_ value: Int64) -> Int64? { value < 0 ? nil : value }
-        images = limit(settings.imageCountQuota)
-        bytes = limit(settings.imageBytesQuota)
-        uploads = limit(settings.uploadingCountQuota)
+    /// - Parameter limits: nil when they are not the same for all that is asked about.
+    init(areIdentitys: Bool, _ limits: ProjectLimits?) {
+        func limit(_ resource: QuotaResource) -> Int64? {
+            limits.map { $0[resource] }.flatMap { $0 < 0 ? nil : $0 }
+        }
+        self.areIdentitys = areIdentitys
+        images = limit(.countTotal)
+        bytes = limit(.sizeTotal)
+        uploads = limit(.countUploading)
     }
 }
 
@@ -60,7 +66,14 @@ extension OperatorView {
             found[owner] = usage
         }
         let projects = found.values.sorted { ($0.project?.rawValue ?? "") < ($1.project?.rawValue ?? "") }
-        return (projects, ImageQuotas(settings))
+        return (projects, try await quotas(of: project))
+    }
+
+    private func quotas(of project: ProjectID?) async throws -> ImageQuotas {
+        if case .settings = settings.limits { return ImageQuotas(areIdentitys: false, ProjectLimits(settings)) }
+        guard let project else { return ImageQuotas(areIdentitys: true, nil) }
+        return ImageQuotas(
+            areIdentitys: true, try await database.read { try settings.limits(of: project, in: $0) })
     }
 
     private static func imageCounts(
