@@ -125,6 +125,10 @@ package final class FileBlobStore: BlobStore {
         (try? layout.committed(blob)) ?? "blob \(blob) in store \(id)"
     }
 
+    package func url(of blob: BlobID) -> String {
+        (try? layout.committed(blob)).map { "file://\($0)" } ?? "file:\(blob)"
+    }
+
     package func inventory(_ visit: @Sendable ([StoredItem]) async throws -> Void) async throws {
         let directories = try await work.performing("list store") { [layout] in
             try layout.check()

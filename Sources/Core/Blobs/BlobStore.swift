@@ -39,10 +39,14 @@ package protocol BlobStore: Sendable {
 
     /// Where an operator who restores a backup finds a committed blob: a path, a key, …. For texts alone.
     func place(of blob: BlobID) -> String
+
+    /// The blob's URL, where images show their locations.
+    func url(of blob: BlobID) -> String
 }
 
 extension BlobStore {
     package func place(of blob: BlobID) -> String { "blob \(blob) in store \(id)" }
+    package func url(of blob: BlobID) -> String { "\(id)://\(blob)" }
 }
 
 /// A blob being written by one task. Dropped without `commit` or `abandon`, it is as after a crash:

@@ -33,10 +33,11 @@ extension OperatorView {
     package func storeStates(as caller: Caller) async throws -> [StoreState] {
         try requireOperator(caller)
         let totals = try await blobTotals()
-        let lost = Set(totals.keys.map(\.store)).subtracting(stores.ids)
-        let ids = stores.ids + lost.sorted()
+        let lost = Set(totals.keys.map(\.store)).subtracting(stores.all)
+        let ids = stores.all + lost.sorted()
         let answers = await withTaskGroup(of: (StoreID, Result<StoreSpace, BlobError>).self) { group in
-            for id in ids { group.addTask { (id, await space(of: id)) } }
+            // What other servers keep has no room of ours.
+            for id in ids where id != stores.remote { group.addTask { (id, await space(of: id)) } }
             return await group.reduce(into: [:]) { $0[$1.0] = $1.1 }
         }
         return ids.map { id in
@@ -93,6 +94,12 @@ extension OperatorView {
                 """
                 SELECT store, state, COUNT(*), COALESCE(SUM(COALESCE(size_bytes, charged_bytes)), 0)
                 FROM blobs GROUP BY store, state
+                UNION ALL
+                SELECT store, state, COUNT(*), COALESCE(SUM(size_bytes), 0) FROM (
+                    SELECT l.store, l.size_bytes,
+                        CASE WHEN i.recycled_until IS NOT NULL THEN 'recycled' ELSE 'live' END AS state
+                    FROM image_locations l JOIN images i ON i.id = l.image_id WHERE l.state <> 'rejected') s
+                GROUP BY store, state
                 """
             ) {
                 (

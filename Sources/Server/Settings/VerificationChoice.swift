@@ -2,7 +2,7 @@ import Core
 import Trust
 
 extension ImageSettings {
-    /// What image data has to prove (`image.verification`).
+    /// What image data has to prove, and what is told of where it is (`image.verification`).
     mutating func verify(_ resolved: ResolvedSettings, _ problems: inout [String]) {
         let table = Setting.imageVerification
         signatures.chains = resolved.text(table, "chains").flatMap(SignatureSettings.Chains.init) ?? .warn
@@ -10,6 +10,9 @@ extension ImageSettings {
             resolved.text(table, "downloads").flatMap(SignatureSettings.CheckedDownloads.init) ?? .signed
         formats.mustMatch = resolved.flag(table, "format_match")
         formats.arePartitionTablesChecked = resolved.flag(table, "partition_tables")
+        locations.areShown = resolved.flag(table, "show_locations")
+        locations.isDirectURLShown = resolved.flag(table, "show_direct_url")
+        locations.areHashed = resolved.flag(table, "secure_hash")
         let projects = (resolved.text(table, "require_signed_projects") ?? "").split(separator: " ")
         switch (resolved.flag(table, "require_signed"), projects.isEmpty) {
         case (true, true): signatures.requireSigned = .everyone

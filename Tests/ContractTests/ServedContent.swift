@@ -1,0 +1,1 @@
+../UnitTests/ServedContent.swift
