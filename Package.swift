@@ -13,8 +13,8 @@ let ours: [SwiftSetting] = [
 let argumentParser = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
 let asyncHTTPClient = Target.Dependency.product(name: "AsyncHTTPClient", package: "async-http-client")
 let configuration = Target.Dependency.product(name: "Configuration", package: "swift-configuration")
+// SQLite's C interface as a module: of GRDB nothing else is used.
 let grdbSQLite = Target.Dependency.product(name: "GRDBSQLite", package: "GRDB.swift")
-let grdb = Target.Dependency.product(name: "GRDB", package: "GRDB.swift")
 let hummingbirdCore = Target.Dependency.product(name: "HummingbirdCore", package: "hummingbird")
 let hummingbirdTLS = Target.Dependency.product(name: "HummingbirdTLS", package: "hummingbird")
 let httpTypes = Target.Dependency.product(name: "HTTPTypes", package: "swift-http-types")
@@ -27,6 +27,7 @@ let nioHTTP1 = Target.Dependency.product(name: "NIOHTTP1", package: "swift-nio")
 let nioPosix = Target.Dependency.product(name: "NIOPosix", package: "swift-nio")
 let nioHTTPTypes = Target.Dependency.product(name: "NIOHTTPTypes", package: "swift-nio-extras")
 let nioHTTPTypesHTTP1 = Target.Dependency.product(name: "NIOHTTPTypesHTTP1", package: "swift-nio-extras")
+let nioTLS = Target.Dependency.product(name: "NIOTLS", package: "swift-nio")
 let nioSSL = Target.Dependency.product(name: "NIOSSL", package: "swift-nio-ssl")
 let serviceLifecycle = Target.Dependency.product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
 let unixSignals = Target.Dependency.product(name: "UnixSignals", package: "swift-service-lifecycle")
@@ -58,22 +59,33 @@ let package = Package(
         .systemLibrary(name: "COpenSSL", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
         // crypt_r, for bcrypt hashes that come from a Keystone. Seen by Trust alone.
         .systemLibrary(name: "CCrypt", providers: [.apt(["libcrypt-dev"])]),
-        // System calls that Swift cannot see through Glibc. Seen by Blobs and Trust alone.
+        // zlib, liblzma and libzstd: what unpacks imported images. Seen by Compression alone.
+        .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
+        .systemLibrary(name: "CLZMA", pkgConfig: "liblzma", providers: [.apt(["liblzma-dev"])]),
+        .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
+        // System calls that Swift cannot see through Glibc. Seen by Blobs, Conversion and Trust alone.
         .target(name: "CLinuxIO"),
 
         .target(name: "Trust", dependencies: ["CCrypt", "CLinuxIO", "COpenSSL", jwtKit], swiftSettings: ours),
         // Disk image formats, recognised and checked as their bytes pass. Depends on nothing.
         .target(name: "Formats", swiftSettings: ours),
-        .target(name: "Persistence", dependencies: [grdb, logging, metrics, nioPosix], swiftSettings: ours),
+        // Packed files, unpacked as their bytes pass. No I/O.
+        .target(name: "Compression", dependencies: ["CLZMA", "CZlib", "CZstd"], swiftSettings: ours),
+        .target(name: "Persistence", dependencies: [grdbSQLite, logging, metrics, nioPosix], swiftSettings: ours),
         .target(
-            name: "Core", dependencies: ["Formats", "Trust", "Persistence", logging, metrics, nioCore],
+            name: "Core", dependencies: ["Compression", "Formats", "Trust", "Persistence", logging, metrics, nioCore],
             swiftSettings: ours),
         .target(
             name: "Blobs", dependencies: ["Core", "Trust", "CLinuxIO", logging, nioCore, nioPosix], swiftSettings: ours),
+        // Disk images written anew in other formats, by qemu-img as a confined child process.
+        .target(
+            name: "Conversion", dependencies: ["CLinuxIO", "Core", "Formats", logging, nioCore], swiftSettings: ours),
         // Clients of other services (Keystone, …). Core knows them by their seams alone, or not at all.
         .target(
             name: "Remote",
-            dependencies: ["Core", "Trust", asyncHTTPClient, httpTypes, logging, nioCore, nioHTTP1, nioSSL],
+            dependencies: [
+                "Core", "Trust", asyncHTTPClient, httpTypes, logging, nioCore, nioHTTP1, nioPosix, nioSSL, nioTLS,
+            ],
             swiftSettings: ours),
         .target(
             name: "API",
@@ -82,7 +94,7 @@ let package = Package(
         .target(
             name: "Server",
             dependencies: [
-                "API", "Blobs", "Core", "Persistence", "Remote", "Trust", argumentParser, configuration,
+                "API", "Blobs", "Conversion", "Core", "Persistence", "Remote", "Trust", argumentParser, configuration,
                 coreMetrics, httpTypes, hummingbirdCore, hummingbirdTLS, logging, metrics, nioCore,
                 nioHTTP1, nioHTTPTypes, nioHTTPTypesHTTP1, nioPosix, nioSSL, serviceLifecycle, unixSignals, yams,
             ],
@@ -96,11 +108,12 @@ let package = Package(
         .executableTarget(name: "torture", dependencies: ["Simulation", argumentParser], swiftSettings: ours),
 
         .testTarget(name: "FormatTests", dependencies: ["Formats"], swiftSettings: ours),
+        .testTarget(name: "CompressionTests", dependencies: ["Compression"], swiftSettings: ours),
         .testTarget(
             name: "UnitTests",
             dependencies: [
-                "API", "Blobs", "Core", "Persistence", "Remote", "Server", "Trust", asyncHTTPClient, httpTypes, logging,
-                metrics, nioCore, nioHTTP1, nioPosix,
+                "API", "Blobs", "CLinuxIO", "Conversion", "Core", "Persistence", "Remote", "Server", "Trust",
+                asyncHTTPClient, httpTypes, logging, metrics, nioCore, nioHTTP1, nioPosix, nioSSL,
             ],
             swiftSettings: ours),
         .testTarget(

@@ -56,3 +56,9 @@ package struct InstanceID: Identifier {
     package let rawValue: String
     package init(rawValue: String) { self.rawValue = rawValue }
 }
+
+/// A task that clients watch: an import.
+package struct TaskID: Identifier {
+    package let rawValue: String
+    package init(rawValue: String) { self.rawValue = rawValue }
+}

@@ -1,5 +1,3 @@
-import Trust
-
 /// Where time comes from. The simulation passes its own.
 package protocol WallClock: Sendable {
     var now: Timestamp { get }
@@ -45,14 +43,20 @@ package struct Surroundings: Sendable {
         var bytes = randomness.bytes(16)
         bytes[6] = bytes[6] & 0x0f | 0x40
         bytes[8] = bytes[8] & 0x3f | 0x80
-        let hex = Hex.encode(bytes)
-        var out = ""
-        out.reserveCapacity(36)
-        for (index, character) in hex.enumerated() {
-            if [8, 12, 16, 20].contains(index) { out.append("-") }
-            out.append(character)
+        let digits: StaticString = "0123456789abcdef"
+        return String(unsafeUninitializedCapacity: 36) { out in
+            var place = 0
+            for (index, byte) in bytes.enumerated() {
+                if index == 4 || index == 6 || index == 8 || index == 10 {
+                    out[place] = UInt8(ascii: "-")
+                    place += 1
+                }
+                out[place] = digits.utf8Start[Int(byte >> 4)]
+                out[place + 1] = digits.utf8Start[Int(byte & 15)]
+                place += 2
+            }
+            return place
         }
-        return out
     }
 
     /// A version 4 UUID without hyphens, the form of Identity's ids.

@@ -18,15 +18,18 @@ package final class Application: Sendable {
         package let logger: Logger
         /// What `MetricsSystem` was bootstrapped with; nil when nothing is counted.
         package let metrics: PrometheusRegistry?
+        /// What fetches from other servers for users; nil for the client of the program (`EgressClient`).
+        package let remote: (any RemoteContentSource)?
 
         package init(
             surroundings: Surroundings, eventLoopGroup: any EventLoopGroup, logger: Logger,
-            metrics: PrometheusRegistry?
+            metrics: PrometheusRegistry?, remote: (any RemoteContentSource)? = nil
         ) {
             self.surroundings = surroundings
             self.eventLoopGroup = eventLoopGroup
             self.logger = logger
             self.metrics = metrics
+            self.remote = remote
         }
     }
 
@@ -41,6 +44,7 @@ package final class Application: Sendable {
     private let secrets: Secrets?
     private let barbican: BarbicanKeyManager?
     private let images: Images?
+    private let audit: AuditTrail?
 
     private var logger: Logger { process.logger }
     private var surroundings: Surroundings { process.surroundings }
@@ -82,12 +86,33 @@ package final class Application: Sendable {
         let keys = KeyParts(
             manager: secrets.map { EmbeddedKeyManager($0) } ?? barbican,
             certificates: secrets.map { EmbeddedCertificates($0) } ?? barbican)
+        audit = try await Self.openAudit(settings.audit, directory, process)
+        let limitKeeper = keystone
         images = try await settings.image.asyncMap {
-            let seal = try await StartProblem.wrapping("record key") {
-                try RecordSeal.loadOrCreate(path: directory.recordKey)
+            let seal = try await Self.recordSeal(directory)
+            var choice = $0
+            if case .outOfReach = choice.settings.limits, let limitKeeper {
+                choice.settings.limits = .remote(
+                    limitKeeper.limits(
+                        ofService: ImageSettings.serviceType, region: settings.region, logger: process.logger))
             }
-            return try await Self.openImages($0, keys, seal, database, process)
+            return try await Self.openImages(
+                choice, keys, seal, database, process,
+                importSteps: try OpenImportSteps.steps(choice.settings, scratch: directory.scratch, process))
         }
+    }
+
+    private static func recordSeal(_ directory: DataDirectory) async throws -> RecordSeal {
+        try await StartProblem.wrapping("record key") { try RecordSeal.loadOrCreate(path: directory.recordKey) }
+    }
+
+    private static func openAudit(
+        _ choice: ServerSettings.AuditChoice?, _ directory: DataDirectory, _ process: Process
+    ) async throws -> AuditTrail? {
+        guard let choice else { return nil }
+        return try AuditTrail(
+            path: choice.file, seal: try await recordSeal(directory), clock: process.surroundings.clock,
+            logger: process.logger)
     }
 
     /// What images need of whoever keeps keys; nothing when nobody does.
@@ -125,26 +150,50 @@ package final class Application: Sendable {
     /// A store that holds images and is out of reach keeps nobody from the others: whatever needs it answers
     /// 503 until it is back. One that was never used must be usable: that is a mistake in the settings.
     private static func openStore(
-        _ choice: ServerSettings.StoreChoice, isInUse: Bool, _ logger: Logger
+        _ id: StoreID, _ directory: String, isInUse: Bool, _ logger: Logger
     ) throws -> any BlobStore {
         // Threads of its own: a store that hangs keeps nobody waiting but its own users.
         let work = ThreadWorkPool()
         do {
-            return try FileBlobStore(
-                id: choice.id, directory: choice.directory, work: work, mayInitialize: !isInUse)
+            return try FileBlobStore(id: id, directory: directory, work: work, mayInitialize: !isInUse)
         } catch let error as BlobError where isInUse && error.isRetryable {
             logger.error(
                 "a store that holds image data is out of reach; starting without it",
-                metadata: ["store": "\(choice.id)", "error": "\(error)"])
-            return FileBlobStore(known: choice.id, directory: choice.directory, work: work)
+                metadata: ["store": "\(id)", "error": "\(error)"])
+            return FileBlobStore(known: id, directory: directory, work: work)
         } catch {
-            throw StartProblem("image.stores: store '\(choice.id)' in \(choice.directory) is not usable: \(error)")
+            throw StartProblem("image.stores: store '\(id)' in \(directory) is not usable: \(error)")
+        }
+    }
+
+    private static func openStores(
+        _ choice: ServerSettings.ImageChoice, inUse used: Set<StoreID>, _ logger: Logger
+    ) throws -> StoreSet {
+        var stores: [any BlobStore] = []
+        var remote: StoreID?
+        for store in choice.stores {
+            switch store.place {
+            case .directory(let path):
+                stores.append(try openStore(store.id, path, isInUse: used.contains(store.id), logger))
+            case .http: remote = store.id
+            }
+        }
+        let traits = Dictionary(choice.stores.map { ($0.id, $0.traits) }, uniquingKeysWith: { first, _ in first })
+        return StoreSet(stores, default: choice.settings.defaultStore, remote: remote, traits: traits)
+    }
+
+    private static func openCache(_ choice: ServerSettings.CacheChoice) throws -> ImageCacheSettings {
+        do {
+            let store = try FileBlobStore(id: "cache", directory: choice.directory, work: ThreadWorkPool())
+            return ImageCacheSettings(store: store, limitBytes: choice.bytes, stores: Set(choice.stores))
+        } catch {
+            throw StartProblem("image.cache.directory: \(choice.directory) is not usable: \(error)")
         }
     }
 
     private static func openImages(
         _ choice: ServerSettings.ImageChoice, _ keys: KeyParts, _ seal: RecordSeal, _ database: SQLiteDatabase,
-        _ process: Process
+        _ process: Process, importSteps: [any ImportStep]
     ) async throws -> Images {
         let algorithm = choice.settings.hashAlgorithm
         if algorithm.isWeak {
@@ -154,26 +203,34 @@ package final class Application: Sendable {
         }
         let used = try await StartProblem.wrapping("database") {
             try await database.read { db in
-                Set(try db.query("SELECT DISTINCT store FROM blobs") { try $0.get(0, as: StoreID.self) })
+                let remote = try db.query("SELECT DISTINCT store FROM image_locations") {
+                    try $0.get(0, as: StoreID.self)
+                }
+                return Set(try db.storesInUse() + remote)
             }
         }
         if let lost = used.subtracting(choice.stores.map(\.id)).min() {
             throw StartProblem("image.stores: store '\(lost)' holds image data and is not configured")
         }
-        var stores: [any BlobStore] = []
-        for store in choice.stores {
-            stores.append(try openStore(store, isInUse: used.contains(store.id), process.logger))
-        }
+        let stores = try openStores(choice, inUse: used, process.logger)
         let unknown = choice.settings.policy.unknownCallerAttributes
         if !unknown.isEmpty {
             process.logger.warning(
                 "the policy file asks for attributes that no caller has: such checks are false",
                 metadata: ["attributes": "\(unknown.joined(separator: " "))"])
         }
+        let cache = try choice.cache.map { try openCache($0) }
+        let remote =
+            process.remote
+            ?? EgressClient(
+                EgressPolicy(choice.settings.imports.egress),
+                resolver: SystemResolver(work: ThreadWorkPool(threadCount: 4)),
+                connector: SocketConnector(group: process.eventLoopGroup))
         let images = Images(
-            database: database, stores: StoreSet(stores, default: choice.settings.defaultStore),
-            surroundings: process.surroundings, settings: choice.settings, keys: keys.manager,
-            certificates: keys.certificates, seal: seal, instance: InstanceID(process.surroundings.uuid()),
+            database: database, stores: stores, surroundings: process.surroundings, settings: choice.settings,
+            keys: keys.manager, certificates: keys.certificates, remote: remote, importSteps: importSteps, seal: seal,
+            cache: cache,
+            instance: InstanceID(process.surroundings.uuid()),
             logger: process.logger)
         try await StartProblem.wrapping("interrupted uploads") { try await images.recover(logger: process.logger) }
         try await StartProblem.wrapping("keys of images") { _ = try await images.registerKeys() }
@@ -195,6 +252,14 @@ extension Application {
             onReady: onReady)
         // In reverse order they are told to stop: the reconciler works until the last request is done.
         var parts: [any ServiceLifecycle.Service] = []
+        if let audit { parts.append(AuditEnd(trail: audit)) }
+        if let audit, let url = settings.audit?.webhook {
+            let webhook = Webhook(url: url)
+            let feed = AuditFeed(trail: audit, clock: surroundings.clock, logger: logger) {
+                try await webhook.post(json: $0)
+            }
+            parts.append(AuditFeedService(feed: feed, webhook: webhook))
+        }
         if let images { parts.append(Reconciler(images: images, logger: logger)) }
         if let secrets { parts.append(KeyHousekeeping(secrets: secrets, clock: surroundings.clock, logger: logger)) }
         if let barbican { parts.append(BarbicanConnections(keys: barbican)) }
@@ -204,6 +269,9 @@ extension Application {
         configuration.maximumGracefulShutdownDuration = .seconds(settings.shutdownDeadlineSeconds)
         return ServiceGroup(configuration: configuration)
     }
+
+    /// The operator has moved log files away (SIGHUP): what is written from now on goes to new ones.
+    package func reopenLogs() { audit?.reopen() }
 
     /// The services there are. Another one is another element; Identity is the first, for it proves the callers
     /// of all others.
@@ -233,7 +301,7 @@ extension Application {
             return Dispatcher(
                 mounts: mounts, listenerRoutes: routes.table(isMain: place.service == nil, mounts: mounts),
                 isSecure: tls != nil, crossOrigin: CrossOrigin(origins: settings.crossOrigins),
-                surroundings: surroundings, logger: logger)
+                surroundings: surroundings, logger: logger, audit: audit)
         }
         return (dispatchers, urls)
     }

@@ -15,6 +15,7 @@ package struct StartProblem: Error, CustomStringConvertible {
 ///     DIR/master-keys      the keys that wrap the keys of projects (mode 0600), unless they are elsewhere
 ///     DIR/clouds.yaml      credentials for clients (mode 0600)
 ///     DIR/disable          if there, /healthcheck answers 503
+///     DIR/scratch          files without names, of imports that are converted
 ///     DIR/stores/local     image data, unless other stores are configured
 package final class DataDirectory: Sendable {
     private static let neededBytes: UInt64 = 16 << 20
@@ -26,6 +27,7 @@ package final class DataDirectory: Sendable {
     package var tokenKeys: String { path + "/token-keys.pem" }
     package var recordKey: String { path + "/record-key" }
     package var clouds: String { path + "/clouds.yaml" }
+    package var scratch: String { path + "/scratch" }
     package var disableSwitch: String { path + "/disable" }
 
     /// Makes the directory if it is missing (mode 0700), and takes it.

@@ -53,9 +53,12 @@ struct CrashPointsCommand: ParsableCommand {
     var recoveryLength = 3
     @Flag(help: "Workloads on images that name keys, instead of those on images alone.")
     var keys = false
+    @Flag(help: "Workloads of stages, imports and copies, instead.")
+    var imports = false
 
     func run() throws {
         if keys { return try runKeys() }
+        if imports { return try runImports() }
         let start = DispatchTime.now()
         var options = CrashPoints.Options()
         options.length = length
@@ -77,6 +80,21 @@ struct CrashPointsCommand: ParsableCommand {
         options.bug = try common.plantedBug()
         let report = KeyCrashPoints(options).run(threads: common.threads) { done, all in
             if done % 500 == 0 { say("\(done) of \(all) workloads") }
+        }
+        try Common.tell("\(report)", report.violations, since: start)
+    }
+}
+
+extension CrashPointsCommand {
+    private func runImports() throws {
+        let start = DispatchTime.now()
+        var options = ImportCrashPoints.Options()
+        options.length = length
+        options.stride = stride
+        options.recoveryLength = recoveryLength
+        options.bug = try common.plantedBug()
+        let report = ImportCrashPoints(options).run(threads: common.threads) { done, all in
+            if done % 50 == 0 { say("\(done) of \(all) workloads") }
         }
         try Common.tell("\(report)", report.violations, since: start)
     }
@@ -114,9 +132,19 @@ struct RandomCommand: ParsableCommand {
     var operations = 1000
     @Flag(help: "With keys, in the server or in a key manager outside of it.")
     var keys = false
+    @Flag(help: "Lives of stages, imports and copies, instead.")
+    var imports = false
 
     func run() throws {
         let start = DispatchTime.now()
+        if imports {
+            var options = ImportRuns.Options()
+            options.seeds = seeds
+            options.firstSeed = firstSeed
+            options.bug = try common.plantedBug()
+            let report = ImportRuns(options).run(threads: common.threads)
+            return try Common.tell("\(report)", report.violations, since: start)
+        }
         var options = RandomRuns.Options()
         options.seeds = seeds
         options.firstSeed = firstSeed

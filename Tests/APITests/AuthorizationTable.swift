@@ -91,16 +91,23 @@ struct TableImage: Hashable, Sendable, CustomStringConvertible {
 struct TableRule: Sendable {
     let role: String?
     let relations: [TableImage.Relation]
+    var orServices = false
 
     static let getImage = TableRule(role: "reader", relations: [.owner, .member, .community, .public])
     static let downloadImage = TableRule(role: "member", relations: [.owner, .member, .community, .public])
     static let ownersMember = TableRule(role: "member", relations: [.owner])
     static let getMembers = TableRule(role: "reader", relations: [.owner, .member])
     static let modifyMember = TableRule(role: "member", relations: [.member])
+    static let admin = TableRule(role: nil, relations: [])
+    /// Services, of what they see.
+    static let services = TableRule(role: "service", relations: [.owner, .member, .community, .public])
+    /// Those, and the owner's members.
+    static let addLocation = TableRule(role: "member", relations: [.owner], orServices: true)
 
     func allows(_ caller: TableCaller, _ image: TableImage) -> Bool {
         guard caller.hasProject else { return false }
         if caller.isAdmin { return true }
+        if orServices, Self.services.allows(caller, image) { return true }
         guard let role, caller.roles.contains(role) else { return false }
         return relations.contains { image.stands($0, to: caller) }
     }
@@ -134,7 +141,8 @@ struct TableRoute: Sendable {
     let cells: [TableCell]
 
     /// All routes there are. One that is missing here fails `everyRouteHasRows`.
-    static let all = images + members + data + imageCollections + operators + unconditional + metadefs
+    static let all =
+        images + members + data + imports + imageCollections + cache + operators + unconditional + metadefs
 
     static let cells = all.flatMap(\.cells)
 
@@ -247,10 +255,44 @@ extension TableRoute {
             default: (200, false)
             }
         },
+        // There is no store for what other servers keep.
+        onImage(
+            .POST, record + "/locations", body: #"{"url": "http://images.example/a"}"#, contentType: "application/json",
+            .addLocation
+        ) { caller, image in
+            image.condition != .queued ? (409, false) : (caller.roles.contains("service") ? 400 : 403, false)
+        },
+        onImage(.GET, record + "/locations", .services) { _, _ in (200, false) },
         onImage(.GET, "/ambrotype/v1/images/{image}/provenance", .getImage) { _, image in
             (image.condition == .queued ? 404 : 200, false)
         },
     ]
+
+    private static let imports: [TableRoute] =
+        [
+            onImage(
+                .PUT, record + "/stage", body: "0123456789", contentType: "application/octet-stream", .ownersMember
+            ) { _, image in image.condition == .queued ? (204, true) : (409, false) },
+            // Nothing is staged.
+            onImage(
+                .POST, record + "/import", variant: "glance-direct", body: #"{"method": {"name": "glance-direct"}}"#,
+                contentType: "application/json", .ownersMember
+            ) { _, _ in (409, false) },
+            // There is one store, and it has them.
+            onImage(
+                .POST, record + "/import", variant: "copy-image", body: #"{"method": {"name": "copy-image"}}"#,
+                contentType: "application/json", .admin
+            ) { _, image in (image.condition == .queued || image.condition == .deactivated ? 409 : 400, false) },
+            onImage(.GET, record + "/tasks", .getImage) { _, _ in (200, false) },
+        ]
+        + [
+            ("GET", "/v2/tasks", "/v2/tasks", 200), ("POST", "/v2/tasks", "/v2/tasks", 400),
+            ("GET", "/v2/tasks/{task}", "/v2/tasks/0e0b0c0d-1111-4222-8333-444455556666", 404),
+        ].map { method, template, path, status in
+            plain(
+                HTTPMethod(rawValue: method), template, path: path, variants: [("", method == "POST" ? "{}" : nil)]
+            ) { caller, _ in caller.isProven ? caller.isAdmin ? status : 403 : 401 }
+        }
 
     private static let members: [TableRoute] = [
         onImage(.GET, record + "/members", .getMembers, mustSee: true) { _, image in
@@ -297,6 +339,21 @@ extension TableRoute {
         },
     ]
 
+    /// The cache: admins, of the system too. There is none here, which only they learn.
+    private static let cache: [TableRoute] = {
+        func row(_ method: HTTPMethod, _ path: String, example: String? = nil) -> TableRoute {
+            plain(method, "/v2/cache" + path, path: "/v2/cache" + (example ?? path)) { caller, _ in
+                caller.isProven ? caller.roles.contains("admin") ? 404 : 403 : 401
+            }
+        }
+        let nothing = "0e0b0c0d-1111-4222-8333-444455556666"
+        return [
+            row(.GET, ""), row(.DELETE, ""), row(.PUT, "/{image}", example: "/\(nothing)"),
+            row(.DELETE, "/{image}", example: "/\(nothing)"), row(.GET, "/nodes/{image}", example: "/nodes/\(nothing)"),
+            row(.POST, "/clean"), row(.POST, "/prune"),
+        ]
+    }()
+
     /// The operator's view: admins, of the system too.
     private static let operators: [TableRoute] = {
         func row(_ method: HTTPMethod, _ path: String, example: String? = nil, _ status: Int) -> TableRoute {
@@ -329,11 +386,15 @@ extension TableRoute {
         }
         let withToken = [
             ("/v2/schemas/image", 200), ("/v2/schemas/images", 200), ("/v2/schemas/member", 200),
-            ("/v2/schemas/members", 200), ("/v2/info/import", 200),
+            ("/v2/schemas/members", 200), ("/v2/schemas/task", 200), ("/v2/schemas/tasks", 200),
+            ("/v2/info/import", 200), ("/v2/info/usage", 200),
             // There is one store.
-            ("/v2/info/stores", 404),
+            ("/v2/info/stores", 404), ("/v2/info/stores/detail", 404),
         ].map { path, status in plain(.GET, path) { caller, _ in caller.isProven ? status : 401 } }
-        return open + withToken
+        let store = plain(
+            .DELETE, "/v2/stores/{store}/{image}", path: "/v2/stores/local/0e0b0c0d-1111-4222-8333-444455556666"
+        ) { caller, _ in caller.isProven ? 404 : 401 }
+        return open + withToken + [store]
     }()
 }
 

@@ -57,10 +57,12 @@ extension TestServer {
     /// Runs a server while `body` runs, and fails if the server does.
     /// - Parameters:
     ///   - directory: the data directory; without it, a new one that is removed afterwards.
+    ///   - remote: what other servers have for it; nil when nothing is fetched.
     ///   - change: what differs from a server with default settings and cheap password hashes.
     @discardableResult
     static func with<T: Sendable>(
-        directory: String? = nil, _ change: @Sendable (inout ServerSettings) -> Void = { _ in },
+        directory: String? = nil, remote: (any RemoteContentSource)? = nil,
+        _ change: @Sendable (inout ServerSettings) -> Void = { _ in },
         body: @Sendable (TestServer) async throws -> T
     ) async throws -> T {
         let path = try directory ?? makeDirectory()
@@ -69,7 +71,7 @@ extension TestServer {
         settings.identity = .embedded(.cheap)
         change(&settings)
         let log = LogCapture()
-        let application = try await Application(settings, in: TestProcess.shared(logger: log.logger))
+        let application = try await Application(settings, in: TestProcess.shared(logger: log.logger, remote: remote))
         let (readiness, report) = AsyncStream.makeStream(of: ServerURLs.self)
         let group = application.serviceGroup { urls in report.yield(urls) }
         return try await withThrowingTaskGroup(of: Void.self) { tasks in
@@ -138,12 +140,13 @@ extension TestServer {
 
 /// `@Suite(.server)`
 struct ServerTrait: SuiteTrait, TestScoping {
+    var remote: (any RemoteContentSource)?
     let change: @Sendable (inout ServerSettings) -> Void
 
     func provideScope(
         for test: Test, testCase: Test.Case?, performing function: @Sendable () async throws -> Void
     ) async throws {
-        try await TestServer.with(change) { server in
+        try await TestServer.with(remote: remote, change) { server in
             try await TestServer.$bound.withValue(server) { try await function() }
         }
     }
@@ -151,8 +154,10 @@ struct ServerTrait: SuiteTrait, TestScoping {
 
 extension Trait where Self == ServerTrait {
     static var server: ServerTrait { ServerTrait(change: { _ in }) }
-    static func server(_ change: @escaping @Sendable (inout ServerSettings) -> Void) -> ServerTrait {
-        ServerTrait(change: change)
+    static func server(
+        remote: (any RemoteContentSource)? = nil, _ change: @escaping @Sendable (inout ServerSettings) -> Void
+    ) -> ServerTrait {
+        ServerTrait(remote: remote, change: change)
     }
 }
 
@@ -168,10 +173,12 @@ enum TestProcess {
         return registry
     }()
 
-    static func shared(logger: Logger) -> Application.Process {
+    static func shared(
+        logger: Logger, remote: (any RemoteContentSource)? = nil
+    ) -> Application.Process {
         Application.Process(
             surroundings: surroundings, eventLoopGroup: MultiThreadedEventLoopGroup.singleton, logger: logger,
-            metrics: metrics)
+            metrics: metrics, remote: remote)
     }
 }
 

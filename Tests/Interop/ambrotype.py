@@ -31,16 +31,19 @@ class Server:
     """One `ambrotype serve`, on a free port of the loopback unless told otherwise.
 
     `config` is the path of a configuration file, `environment` is added to the environment. Standard
-    error goes to `log`, which outlives restarts. Use as a context manager, or call `stop`.
+    error goes to `log`, which outlives restarts. `prefix` is a command that executes the server's. Use as a context
+    manager, or call `stop`.
     """
 
     def __init__(self, data_dir: Path, config: Path | None = None, log: Path | None = None,
-                 listen: str = "127.0.0.1:0", environment: dict[str, str] | None = None):
+                 listen: str = "127.0.0.1:0", environment: dict[str, str] | None = None,
+                 prefix: list[str] | None = None):
         self.data_dir = Path(data_dir)
         self.config = config
         self.log = log or self.data_dir.with_suffix(".log")
         self.listen = listen
         self.environment = environment or {}
+        self.prefix = prefix or []
         self.url = ""
         self.process: subprocess.Popen | None = None
         self._said: list[str] = []
@@ -57,7 +60,7 @@ class Server:
 
     def launch(self) -> "Server":
         """Starts it and does not wait. To be called by a thread that outlives it (see `die_with_parent`)."""
-        self._command = [str(BINARY), "serve", "--data-dir", str(self.data_dir), "--listen", self.listen]
+        self._command = [*self.prefix, str(BINARY), "serve", "--data-dir", str(self.data_dir), "--listen", self.listen]
         if self.config:
             self._command += ["--config", str(self.config)]
         assert self.process is None or self.process.poll() is not None, "it runs already"

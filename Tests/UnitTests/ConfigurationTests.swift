@@ -94,8 +94,28 @@ import Trust
         Wrong("image:\n  quota:\n    bytes: -2", "image.quota.bytes '-2'", "from -1"),
         Wrong("image:\n  quota:\n    bytes: some", "image.quota.bytes", "wrong type", "from -1"),
         Wrong("image:\n  quotas:\n    bytes: 1", "image.quotas", "did you mean image.quota?"),
+        Wrong(
+            "image:\n  import:\n    plugins: image_unzip", "image.import.plugins 'image_unzip'", "image_decompression"),
+        Wrong(
+            "image:\n  import:\n    plugins: image_conversion image_conversion", "image.import.plugins", "stands twice"),
+        Wrong("image:\n  import:\n    convert_to: vdi", "image.import.convert_to 'vdi'", "qcow2"),
+        Wrong("image:\n  import:\n    inject: a=b", "image.import.inject", "inject_image_metadata"),
+        Wrong(
+            "image:\n  import:\n    plugins: inject_image_metadata\n    inject: a=b; c", "image.import.inject 'c'",
+            "NAME=VALUE"),
+        Wrong(
+            "image:\n  import:\n    plugins: inject_image_metadata\n    inject: a=b; a=c", "image.import.inject",
+            "a stands twice"),
+        Wrong(
+            "image:\n  import:\n    plugins: inject_image_metadata\n    inject: os_glance_x=b", "image.import.inject",
+            "the server's own"),
+        Wrong(
+            "image:\n  import:\n    plugins: inject_image_metadata\n    inject: disk_format=raw",
+            "image.import.inject", "the server's own"),
         Wrong("image:\n  quota: bytes=5", "image.quota", "group of settings", "image.quota.bytes"),
-        Wrong("image:\n  list_limit_max: 0", "image.list_limit_max '0'", "1 to 10000"),
+        Wrong("image:\n  quota: {list: 0}", "image.quota.list '0'", "1 to 10000"),
+        Wrong("image:\n  quota: {source: keystone}", "image.quota.source 'keystone'", "settings, identity"),
+        Wrong("image:\n  list_limit_max: 0", "image.list_limit_max", "image.quota.list"),
         Wrong("image:\n  upload_buffer_bytes: 1", "image.upload_buffer_bytes", "out of range"),
         Wrong("image:\n  stores: local", "image.stores", "a list"),
         Wrong("image:\n  stores: []", "image.stores", "a list"),
@@ -103,6 +123,17 @@ import Trust
         Wrong("image:\n  stores: ['a/b:/x']", "image.stores 'a/b:/x'", "NAME:DIRECTORY"),
         Wrong("image:\n  stores: ['a:/x', 'a:/y']", "image.stores", "two stores are called a"),
         Wrong("image:\n  stores: ['a:/x', 'b:/x/']", "image.stores", "two stores are in /x"),
+        Wrong("image:\n  stores: ['os_glance_tasks_store:/x']", "image.stores", "reserved"),
+        Wrong("image:\n  stores: ['a:/x;weight=ten']", "image.stores 'a:/x;weight=ten'", "-1000000 to 1000000"),
+        Wrong("image:\n  stores: ['a:/x;weight=1;weight=2']", "image.stores", "stands twice"),
+        Wrong("image:\n  stores: ['a:/x;wieght=1']", "image.stores", "there is no option 'wieght'"),
+        Wrong("image:\n  stores: ['a:/x;description=']", "image.stores", "1 to 255 characters"),
+        Wrong("image:\n  stores: ['a:/x;']", "image.stores", "'' is no option"),
+        Wrong("image:\n  stores: ['a:/x;read_only=yes']", "image.stores", "true or false"),
+        Wrong("image:\n  stores: ['a:/x', 'b:http;read_only=false']", "image.stores", "always read-only"),
+        Wrong("image:\n  stores: ['a:/x', 'b:http', 'c:http']", "image.stores", "there can be one"),
+        Wrong("image:\n  stores: ['a:http', 'b:/x']", "image.stores", "'a' is read-only"),
+        Wrong("image:\n  stores: ['a:/x;read_only=true']", "image.stores", "'a' is read-only"),
         Wrong("image:\n  recycle_bin_seconds: -1", "image.recycle_bin_seconds '-1'", "0 to"),
         Wrong("image:\n  schema_file: /does/not/exist", "image.schema_file", "No such file"),
         Wrong("tls:\n  certificate: /c.pem", "tls.key", "missing"),
@@ -160,7 +191,7 @@ import Trust
         Wrong(
             "AMBROTYPE_IMAGE_QUOTA", "counts=1",
             told: ["image.quota.counts (environment AMBROTYPE_IMAGE_QUOTA)", "did you mean image.quota.count?"]),
-        Wrong("AMBROTYPE_IMAGE_QUOTA", "5", told: ["image.quota '5'", "NAME=VALUE", "count, bytes", "from -1"]),
+        Wrong("AMBROTYPE_IMAGE_QUOTA", "5", told: ["image.quota '5'", "NAME=VALUE", "count (", "from -1"]),
         Wrong("AMBROTYPE_IMAGE_QUOTA", "", told: ["image.quota ''", "NAME=VALUE"]),
         Wrong("AMBROTYPE_IMAGE_QUOTA", "tags=1,", told: ["image.quota ''", "NAME=VALUE"]),
         Wrong("AMBROTYPE_IMAGE_QUOTA", "tags=", told: ["image.quota.tags", "from -1"]),
@@ -183,7 +214,8 @@ import Trust
         arguments: [
             ("identity.listen", "listeners.identity"), ("image.listen", "listeners.image"),
             ("identity.public_endpoint", "public_endpoints.identity"),
-            ("image.public_endpoint", "public_endpoints.image"),
+            ("image.public_endpoint", "public_endpoints.image"), ("image.size_cap_bytes", "image.quota.image_bytes"),
+            ("image.list_limit_max", "image.quota.list"),
         ])
     func anOldNameNamesTheNewOne(_ old: String, _ new: String) throws {
         let (group, name) = try #require(old.firstIndex(of: ".").map { (old[..<$0], old[old.index(after: $0)...]) })
@@ -194,8 +226,8 @@ import Trust
                 problems[0].hasPrefix("\(old) (") && problems[0].hasSuffix("it is called \(new) now"), "\(problems)")
         }
         let variable = Setting.environmentName(of: old)
-        let parts = new.split(separator: ".")
-        let instead = "\(Setting.environmentName(of: String(parts[0])))=\(parts[1])=VALUE"
+        let parts = try #require(new.lastIndex(of: ".").map { (new[..<$0], new[new.index(after: $0)...]) })
+        let instead = "\(Setting.environmentName(of: String(parts.0)))=\(parts.1)=VALUE"
         let told = Self.problems(nil, [variable: "127.0.0.1:1"])
         #expect(told == ["\(variable): there is no such setting; it is a part of another: \(instead)"])
     }
@@ -247,11 +279,54 @@ import Trust
 
     @Test func aTableIsOneRowOfTheReadme() {
         let rows = ResolvedSettings.markdownTable().split(separator: "\n")
-        let quota = "| `image.quota` | `count=-1,bytes=-1,uploading=-1,properties=128,tags=128,members=128` | "
+        let quota =
+            "| `image.quota` | `source=settings,count=-1,bytes=-1,uploading=-1,properties=128,tags=128,members=128,"
+            + "image_bytes=1099511627776,list=1000` | "
         #expect(rows.filter { $0.hasPrefix(quota) }.count == 1)
         #expect(
             rows.filter { $0.hasPrefix("| `listeners` | – | ") && $0.hasSuffix("identity, image, key-manager. |") }
                 .count == 1)
+    }
+
+    @Test func whoKeepsLimits() throws {
+        func limits(_ file: String) throws -> LimitSource? { try Self.settings(file: file).image?.settings.limits }
+        guard case .settings = try limits("image: {quota: {count: 3}}") else {
+            Issue.record("limits are not in the settings")
+            return
+        }
+        guard case .identity(let region) = try limits("identity: {region: North}\nimage: {quota: {source: identity}}")
+        else {
+            Issue.record("limits are not in Identity")
+            return
+        }
+        #expect(region == "North")
+        // Until there is a connection to Keystone, nobody knows them.
+        guard case .outOfReach = try limits(Self.keystone + "image: {quota: {source: identity}}") else {
+            Issue.record("limits are not in Keystone")
+            return
+        }
+    }
+
+    @Test func whatIsRecordedAndCached() throws {
+        #expect(try Self.settings().audit == nil)
+        #expect(try Self.settings().image?.cache == nil)
+        let file = "data_dir: /d\naudit: {webhook: 'https://s.example/a'}\n"
+        #expect(
+            try Self.settings(file: file).audit
+                == ServerSettings.AuditChoice(file: "/d/audit.log", webhook: "https://s.example/a"))
+        #expect(
+            try Self.settings(file: "audit: {file: /l/audit}").audit == ServerSettings.AuditChoice(file: "/l/audit"))
+        let cache = try Self.settings(
+            file: "image: {stores: ['a:/a', 'b:/b'], cache: {directory: /c, bytes: 5, stores: b a}}"
+        ).image?.cache
+        #expect(cache == ServerSettings.CacheChoice(directory: "/c", bytes: 5, stores: ["b", "a"]))
+        for (wrong, told) in [
+            ("{directory: /c, stores: x}", "image.cache.stores 'x'"), ("{stores: a}", "image.cache.directory"),
+            ("{directory: /a}", "image.cache.directory: store a is in /a"), ("{bytes: 0}", "image.cache.bytes"),
+        ] {
+            let problems = Self.problems("image: {stores: ['a:/a'], cache: \(wrong)}")
+            #expect(problems.count == 1 && problems[0].contains(told), "\(problems)")
+        }
     }
 
     @Test func whoKeepsKeys() throws {
@@ -276,7 +351,7 @@ import Trust
     }
 
     @Test func everythingWrongIsToldAtOnce() {
-        let problems = Self.problems("colour: blue\nlisten: x\nimage: {list_limit_max: 0}", ["AMBROTYPE_X": "1"])
+        let problems = Self.problems("colour: blue\nlisten: x\nimage: {lease_seconds: 0}", ["AMBROTYPE_X": "1"])
         #expect(problems.count == 4)
     }
 
@@ -333,10 +408,13 @@ import Trust
               stores: ['fast:/fast', 'slow:/slow']
               recycle_bin_seconds: 86400
               hash_algorithm: sha256
-              quota: {count: 3, bytes: 4, uploading: 5, properties: 6, tags: 7, members: 8}
-              size_cap_bytes: 9
-              list_limit_max: 10
+              quota: {count: 3, bytes: 4, uploading: 5, properties: 6, tags: 7, members: 8, image_bytes: 9, list: 10}
               lease_seconds: 11
+              import:
+                plugins: inject_image_metadata image_decompression image_conversion
+                convert_to: qcow2
+                inject: "os_distro=unknown; note=a = b, c"
+                inject_ignored_roles: Trusted admin
             """
         let settings = try Self.settings(file: file)
         #expect(settings.dataDirectory == "/d")
@@ -363,6 +441,11 @@ import Trust
         #expect(image.settings.listLimitMax == 10)
         #expect(image.settings.listLimitDefault == 10)
         #expect(image.settings.leaseSeconds == 11)
+        let plugins = image.settings.imports.plugins
+        #expect(plugins.order == [.injectMetadata, .decompression, .conversion])
+        #expect(plugins.outputFormat == .qcow2)
+        #expect(plugins.inject == ["os_distro": "unknown", "note": "a = b, c"])
+        #expect(plugins.injectIgnoredRoles == ["trusted", "admin"])
         #expect(settings.listeners[.image]?.port == 9393)
         #expect(settings.publicEndpoints == [.identity: "https://id.example/"])
     }
@@ -441,5 +524,18 @@ import Trust
             if let value = setting.defaultValue { #expect(entry.value == value, "\(setting.key)") }
         }
         #expect(throws: Never.self) { try Self.settings(file: sample) }
+    }
+
+    @Test func storesHaveOptions() throws {
+        var sources = SettingSources()
+        sources.environment["AMBROTYPE_IMAGE_STORES"] =
+            "fast:/fast;weight=10;description=Fast disks"
+            + ",old:/old;read_only=true;weight=-1,web:http;description=Others' bytes"
+        let stores = try #require(try ServerSettings(try sources.resolve()).image).stores
+        #expect(stores.map(\.id) == ["fast", "old", "web"])
+        #expect(stores.map(\.weight) == [10, -1, 0])
+        #expect(stores.map(\.isReadOnly) == [false, true, true])
+        #expect(stores.map(\.description) == ["Fast disks", nil, "Others' bytes"])
+        #expect(stores.map(\.place) == [.directory("/fast"), .directory("/old"), .http])
     }
 }

@@ -23,6 +23,21 @@ import Testing
     static let damages = databaseDamages + storeDamages
 
     private static let databaseDamages = [
+        Damage(kind: "location-size-differs", isRepairable: false) { service in
+            let image = try await service.activeImage()
+            try await service.damage(
+                """
+                INSERT INTO image_locations (id, image_id, store, url, size_bytes, state, created_at)
+                VALUES ('l', $1, 'local', 'http://a/b', 7, 'live', 1)
+                """, image)
+        },
+        Damage(kind: "location-unexpected", isRepairable: false) { service in
+            try await service.damage(
+                """
+                INSERT INTO image_locations (id, image_id, store, url, size_bytes, state, created_at)
+                VALUES ('m', $1, 'local', 'http://a/b', 7, 'live', 1)
+                """, try await service.createImage().id)
+        },
         Damage(kind: "image-without-bytes", isRepairable: false, harmsImages: true) { service in
             let image = try await service.activeImage()
             let blob = try await service.blob(of: image)
@@ -35,6 +50,25 @@ import Testing
         Damage(kind: "image-stuck", isRepairable: true) { service in
             try await service.damage(
                 "UPDATE images SET status = 'importing' WHERE id = $1", try await service.createImage().id)
+        },
+        Damage(kind: "image-stuck", isRepairable: true) { service in
+            try await service.damage(
+                "UPDATE images SET status = 'importing' WHERE id = $1", try await service.stagedImage([1, 2, 3]))
+        },
+        Damage(kind: "import-lost", isRepairable: true) { service in
+            let image = try await service.stagedImage([1, 2, 3])
+            try await service.importImage(image, ["method": ["name": "glance-direct"]])
+            try await service.damage("DELETE FROM jobs")
+        },
+        Damage(kind: "import-lock-stray", isRepairable: true) { service in
+            try await service.damage(
+                "INSERT INTO image_properties (image_id, name, value) VALUES ($1, 'os_glance_import_task', 'x')",
+                try await service.activeImage())
+        },
+        Damage(kind: "staged-stray", isRepairable: true) { service in
+            try await service.damage(
+                "UPDATE images SET status = 'queued', size = NULL WHERE id = $1",
+                try await service.stagedImage([1, 2, 3]))
         },
         Damage(kind: "upload-unexpected", isRepairable: true) { service in
             try await service.register("other")

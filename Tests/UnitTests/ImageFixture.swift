@@ -49,29 +49,46 @@ final class ImageFixture: Sendable {
     let surroundings: Surroundings
     let database: SQLiteDatabase
     let store: FileBlobStore
+    /// The default, `local`, and others there are.
+    let stores: StoreSet
     let images: Images
     /// The same in every process.
     static let seal = RecordSeal(key: SecretBytes(copying: [UInt8](repeating: 7, count: 32)))
     let settings: ImageSettings
+    private let remote: (any RemoteContentSource)?
+    private let steps: [any ImportStep]
 
     init(
         _ change: (inout ImageSettings) -> Void = { _ in }, stores: [StoreID] = ["local"],
-        keys: (any KeyManager)? = nil, certificates: (any CertificateSource)? = nil
+        traits: [StoreID: StoreTraits] = [:], keys: (any KeyManager)? = nil,
+        certificates: (any CertificateSource)? = nil,
+        remote: (any RemoteContentSource)? = nil, steps: [any ImportStep] = [],
+        wrapping: (any BlobStore) -> any BlobStore = { $0 }
     ) async throws {
         directory = FileManager.default.temporaryDirectory.appending(path: "ambrotype-\(UUID().uuidString)")
         try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
         surroundings = Surroundings(clock: clock, randomness: SeededRandomness(), work: DirectWork())
         database = try SQLiteDatabase(path: directory.appending(path: "test.db").path)
         try await database.migrate(
-            JobMigrations.all + ImageMigrations.all + SecretMigrations.all, at: clock.now.microseconds)
-        store = try FileBlobStore(
-            id: "local", directory: directory.appending(path: "local").path, work: DirectWork(), reserveBytes: 0)
+            JobMigrations.all + IdentityMigrations.all + ImageMigrations.all + SecretMigrations.all,
+            at: clock.now.microseconds)
+        // Those that have traits are there as well; the one of the kind http keeps nothing itself.
+        let others = traits.filter { $1.kind != .http && !stores.contains($0) }.keys.sorted()
+        let files = try (stores + others).map { [directory] id in
+            try FileBlobStore(
+                id: id, directory: directory.appending(path: id.rawValue).path, work: DirectWork(), reserveBytes: 0)
+        }
+        store = files[0]
+        self.stores = StoreSet(
+            files.map(wrapping), default: files[0].id, remote: traits.first { $1.kind == .http }?.key, traits: traits)
         var settings = ImageSettings()
         change(&settings)
         self.settings = settings
+        self.remote = remote
+        self.steps = steps
         images = Images(
-            database: database, stores: StoreSet([store], default: "local"), surroundings: surroundings,
-            settings: settings, keys: keys, certificates: certificates, seal: Self.seal, instance: "this",
+            database: database, stores: self.stores, surroundings: surroundings, settings: settings, keys: keys,
+            certificates: certificates, remote: remote, importSteps: steps, seal: Self.seal, instance: "this",
             logger: .silent)
     }
 
@@ -80,8 +97,8 @@ final class ImageFixture: Sendable {
     /// The same database and store as another process sees them after this one is gone.
     func restarted() -> Images {
         Images(
-            database: database, stores: StoreSet([store], default: "local"), surroundings: surroundings,
-            settings: settings, seal: Self.seal, instance: "another", logger: .silent)
+            database: database, stores: stores, surroundings: surroundings, settings: settings, remote: remote,
+            importSteps: steps, seal: Self.seal, instance: "another", logger: .silent)
     }
 
     func caller(_ project: ProjectID = "p1", roles: Set<String> = ["member", "reader"]) -> Caller {

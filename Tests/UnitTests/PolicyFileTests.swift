@@ -82,7 +82,7 @@ struct PolicyFileTests {
         ),
         ("property_protections:\n- {pattern: a, create: ['@'], read: '@', update: '@', delete: '@'}", "'@' is no role"),
         ("property_protections:\n- {pattern: a, write: '@', read: '@'}", "have no 'write'"),
-        ("xyzzy: '@'", "The actions are add_image, add_member,"),
+        ("xyzzy: '@'", "The actions are add_image, add_image_location,"),
     ])
     func mistakesAreToldWithTheirPlace(_ text: String, _ told: String) throws {
         let problems = try problems(text)

@@ -9,21 +9,25 @@ package struct ImageAPI: APIService {
     package let routes: RouteTable
     package let authenticator: any Authenticator
 
-    /// Minor versions served, newest first. Clients choose features by these exact numbers, so none
-    /// stands here whose feature is not there: 2.8 and 2.10 to 2.13 are stores and import, 2.14, 2.16
-    /// and 2.18 the cache, 2.15 usage, 2.17 locations.
-    static let minorVersions = [9, 7, 6, 5, 4, 3, 2, 1, 0]
+    private let versions: ImageAPIVersions
 
     package init(images: Images, authenticator: any Authenticator) {
         self.authenticator = authenticator
+        let versions = ImageAPIVersions(hasSeveralStores: images.stores.areSeveral, hasCache: images.hasCache)
+        self.versions = versions
         var routes = RouteTable()
-        VersionRoutes.add(to: &routes)
+        VersionRoutes(versions: versions).add(to: &routes)
         ImageRoutes(images: images).add(to: &routes)
         ImageDataRoutes(images: images).add(to: &routes)
+        ImportRoutes(images: images).add(to: &routes)
+        TaskRoutes(images: images).add(to: &routes)
         ImageTagRoutes(images: images).add(to: &routes)
         ImageMemberRoutes(images: images).add(to: &routes)
         ImageSchemaRoutes(settings: images.settings).add(to: &routes)
         ImageInfoRoutes(images: images).add(to: &routes)
+        ImageStoreRoutes(images: images).add(to: &routes)
+        ImageLocationRoutes(images: images).add(to: &routes)
+        ImageCacheRoutes(images: images).add(to: &routes)
         MetadefNamespaceRoutes(metadefs: Metadefs(images), settings: images.settings).add(to: &routes)
         let view = OperatorView(images)
         OperatorRoutes(view: view).add(to: &routes)
@@ -34,7 +38,7 @@ package struct ImageAPI: APIService {
     /// `/v2.N` is `/v2` for every version served.
     package func canonicalPath(_ path: [String]) -> [String] {
         guard let first = path.first, first.hasPrefix("v2."), let minor = Int(first.dropFirst(3)),
-            Self.minorVersions.contains(minor)
+            versions.contains(minor)
         else { return path }
         return ["v2"] + path.dropFirst()
     }
@@ -42,8 +46,8 @@ package struct ImageAPI: APIService {
     /// A first segment that is no version of ours gets the choice of versions.
     package func unmatched(_ exchange: Exchange) async throws -> Response {
         let first = canonicalPath(exchange.path).first ?? ""
-        let isOurs = first == "v2" && !exchange.asksForUnknownVersion || exchange.isForOperators
-        guard isOurs else { return VersionRoutes.choices(exchange) }
+        let isOurs = first == "v2" && !exchange.asksForVersion(besides: versions) || exchange.isForOperators
+        guard isOurs else { return VersionRoutes(versions: versions).choices(exchange) }
         guard KnownMethods.all.contains(exchange.method) else {
             throw ServiceError.notImplemented("The method \(exchange.method.rawValue) is not known here.")
         }
@@ -60,17 +64,19 @@ extension Exchange {
     fileprivate var isForOperators: Bool { path.first == "ambrotype" }
 
     /// Whether `Accept` names a version of the Image API that is not served.
-    var asksForUnknownVersion: Bool {
+    fileprivate func asksForVersion(besides versions: ImageAPIVersions) -> Bool {
         guard let accept = headers[.accept], let marker = accept.firstRange(of: "application/vnd.openstack.images-v")
         else { return false }
         let version = accept[marker.upperBound...].prefix { $0.isNumber || $0 == "." }
-        return !ImageAPI.minorVersions.contains { version == "2.\($0)" || version == "2" }
+        return version != "2" && !versions.minors.contains { version == "2.\($0)" }
     }
 }
 
 /// Version discovery: what clients choose their features by.
-enum VersionRoutes {
-    static func add(to routes: inout RouteTable) {
+struct VersionRoutes: Sendable {
+    let versions: ImageAPIVersions
+
+    func add(to routes: inout RouteTable) {
         routes.open(.get, "/") { choices($0) }
         for path in ["/versions", "/versions/"] {
             routes.open(.get, path) { exchange in .json(.ok) { write(&$0, exchange) } }
@@ -81,20 +87,19 @@ enum VersionRoutes {
         }
     }
 
-    static func choices(_ exchange: Exchange) -> Response {
+    func choices(_ exchange: Exchange) -> Response {
         .json(.multipleChoices) { write(&$0, exchange) }
     }
 
-    private static func write(_ json: inout JSONWriter, _ exchange: Exchange) {
-        let current = ImageAPI.minorVersions.max()
+    private func write(_ json: inout JSONWriter, _ exchange: Exchange) {
         json.object { json in
             json.member(
                 "versions",
                 array: { json in
-                    for minor in ImageAPI.minorVersions {
+                    for minor in versions.minors {
                         json.object { json in
                             json.member("id", "v2.\(minor)")
-                            json.member("status", minor == current ? "CURRENT" : "SUPPORTED")
+                            json.member("status", minor == versions.current ? "CURRENT" : "SUPPORTED")
                             json.member(
                                 "links",
                                 array: { json in

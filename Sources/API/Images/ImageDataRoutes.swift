@@ -13,30 +13,19 @@ struct ImageDataRoutes: Sendable {
     }
 
     private func upload(_ exchange: Exchange, _ caller: Caller) async throws -> Response {
-        guard exchange.contentType == "application/octet-stream" else {
-            throw ServiceError.unsupportedMediaType("Image data has the content type application/octet-stream.")
-        }
+        try exchange.requireImageData()
         try await images.upload(
-            exchange.body, to: exchange.image, declaredSizeBytes: try declaredSize(exchange.headers),
+            exchange.body, to: exchange.image, declaredSizeBytes: try exchange.declaredImageSize(),
             store: exchange.headers[.metaStore].map(StoreID.init(rawValue:)), as: caller,
             token: exchange.headers[.authToken].map(CallerToken.init))
         return .empty(.noContent)
     }
 
-    /// `X-Openstack-Image-Size` goes before `Content-Length`.
-    private func declaredSize(_ headers: HTTPFields) throws -> Int64? {
-        if let text = headers[.imageSize] {
-            guard text.utf8.allSatisfy({ (48...57).contains($0) }), let size = Int64(text) else {
-                throw ServiceError.badRequest("X-Openstack-Image-Size must be a number of bytes.")
-            }
-            return size
-        }
-        return headers[.contentLength].flatMap { Int64($0) }
-    }
-
     private func download(_ exchange: Exchange, _ caller: Caller) async throws -> Response {
         let prefer = try exchange.query()["prefer"]?.split(separator: ",").map { StoreID($0.trimmingSpaces()) } ?? []
-        guard let data = try await images.download(exchange.image, prefer: prefer, as: caller) else {
+        // A part is read where the whole is.
+        let isWhole = exchange.headers[.range] == nil && exchange.headers[.contentRange] == nil
+        guard let data = try await images.download(exchange.image, prefer: prefer, isWhole: isWhole, as: caller) else {
             return .empty(.noContent)
         }
         let span: ByteSpan
@@ -128,7 +117,29 @@ struct ByteSpan: Equatable {
     }
 }
 
+extension Exchange {
+    /// - Throws: `ServiceError.unsupportedMediaType`.
+    func requireImageData() throws {
+        guard contentType == "application/octet-stream" else {
+            throw ServiceError.unsupportedMediaType("Image data has the content type application/octet-stream.")
+        }
+    }
+
+    /// `X-Openstack-Image-Size` goes before `Content-Length`.
+    /// - Throws: `ServiceError.badRequest`.
+    func declaredImageSize() throws -> Int64? {
+        if let text = headers[.imageSize] {
+            guard text.utf8.allSatisfy({ (48...57).contains($0) }), let size = Int64(text) else {
+                throw ServiceError.badRequest("X-Openstack-Image-Size must be a number of bytes.")
+            }
+            return size
+        }
+        return headers[.contentLength].flatMap { Int64($0) }
+    }
+}
+
 extension HTTPField.Name {
+    static let importMethods = HTTPField.Name("OpenStack-image-import-methods")!
     static let imageSize = HTTPField.Name("X-Openstack-Image-Size")!
     static let metaStore = HTTPField.Name("X-Image-Meta-Store")!
     static let contentMD5 = HTTPField.Name("Content-MD5")!

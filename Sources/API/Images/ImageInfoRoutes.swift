@@ -2,7 +2,7 @@ import Core
 import HTTPTypes
 import HummingbirdCore
 
-/// What this service offers: which import methods, which stores.
+/// What this service offers: which import methods; and how much of it a project uses.
 struct ImageInfoRoutes: Sendable {
     let images: Images
 
@@ -15,24 +15,27 @@ struct ImageInfoRoutes: Sendable {
                         object: { json in
                             json.member("description", "Import methods available.")
                             json.member("type", "array")
-                            json.member("value", array: { _ in })
+                            json.member(
+                                "value",
+                                array: { json in for method in images.importMethods { json.string(method.rawValue) } })
                         })
                 }
             }
         }
-        routes.get("/v2/info/stores") { _, _ in
-            let ids = images.storeIDs
-            guard ids.count > 1 else { throw ServiceError.notFound("Multi backend is not supported at this site.") }
+        routes.get("/v2/info/usage") { _, caller in
+            let uses = try await images.quotaUse(as: caller)
             return .json(.ok) { json in
                 json.object { json in
                     json.member(
-                        "stores",
-                        array: { json in
-                            for (index, id) in ids.enumerated() {
-                                json.object { json in
-                                    json.member("id", id.rawValue)
-                                    if index == 0 { json.member("default", "true") }
-                                }
+                        "usage",
+                        object: { json in
+                            for use in uses {
+                                json.member(
+                                    use.resource.rawValue,
+                                    object: { json in
+                                        json.member("usage", use.usage)
+                                        json.member("limit", use.limit)
+                                    })
                             }
                         })
                 }

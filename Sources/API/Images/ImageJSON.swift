@@ -29,10 +29,32 @@ enum ImageJSON {
         json.member("created_at", image.createdAt.iso8601)
         json.member("updated_at", image.updatedAt.iso8601)
         if !view.stores.isEmpty { json.member("stores", view.stores.map(\.rawValue).joined(separator: ",")) }
+        if let locations = view.locations {
+            json.key("locations")
+            write(locations, to: &json)
+        }
+        if let url = view.directURL { json.member("direct_url", url) }
         json.member("tags", array: { json in for tag in image.tags.sorted() { json.string(tag) } })
         json.member("self", "/v2/images/" + id)
         json.member("file", "/v2/images/" + id + "/file")
         json.member("schema", "/v2/schemas/image")
+    }
+
+    static func write(_ locations: [ShownLocation], to json: inout JSONWriter) {
+        json.array { json in
+            for location in locations {
+                json.object { json in
+                    json.member("url", location.url)
+                    json.member(
+                        "metadata",
+                        object: { json in
+                            for (name, value) in location.metadata.sorted(by: { $0.key < $1.key }) {
+                                json.member(name, value)
+                            }
+                        })
+                }
+            }
+        }
     }
 
     static func write(_ member: ImageMember, to json: inout JSONWriter) {

@@ -9,7 +9,9 @@ struct ImageRoutes: Sendable {
     func add(to routes: inout RouteTable) {
         routes.on(.post, "/v2/images", create)
         routes.get("/v2/images", list)
-        routes.get("/v2/images/{image}", show)
+        routes.get("/v2/images/{image}", show) { exchange, caller in
+            try images.getAtOnce(exchange.image, as: caller).map(shown)
+        }
         routes.on(.patch, "/v2/images/{image}", patch)
         routes.on(.delete, "/v2/images/{image}", body: .refused, delete)
         routes.on(.post, "/v2/images/{image}/actions/deactivate", body: .refused) { exchange, caller in
@@ -25,16 +27,20 @@ struct ImageRoutes: Sendable {
     private func create(_ exchange: Exchange, _ caller: Caller) async throws -> Response {
         let draft = try ImageDraft(json: try await exchange.json(), settings: images.settings)
         let image = try await images.create(draft, as: caller)
-        let location = exchange.baseURL + "/v2/images/" + image.id.rawValue
-        return .json(.created, headers: [.location: location]) {
-            ImageJSON.write(ImageView(image: image, stores: []), to: &$0)
+        var headers: HTTPFields = [.location: exchange.baseURL + "/v2/images/" + image.id.rawValue]
+        let methods = images.importMethods
+        if !methods.isEmpty { headers[.importMethods] = methods.map(\.rawValue).joined(separator: ",") }
+        if images.stores.areSeveral {
+            headers[.imageStoreIDs] = images.stores.all.map(\.rawValue).joined(separator: ",")
         }
+        return .json(.created, headers: headers) { ImageJSON.write(images.view(ofNew: image), to: &$0) }
     }
 
     private func show(_ exchange: Exchange, _ caller: Caller) async throws -> Response {
-        let view = try await images.get(exchange.image, as: caller)
-        return .json(.ok) { ImageJSON.write(view, to: &$0) }
+        Response(shown(try await images.get(exchange.image, as: caller)))
     }
+
+    private func shown(_ view: ImageView) -> Response.Ready { .json(.ok) { ImageJSON.write(view, to: &$0) } }
 
     private func list(_ exchange: Exchange, _ caller: Caller) async throws -> Response {
         let query = try exchange.query()
@@ -67,6 +73,10 @@ struct ImageRoutes: Sendable {
         try await images.delete(exchange.image, as: caller)
         return .empty(.noContent)
     }
+}
+
+extension HTTPField.Name {
+    static let imageStoreIDs = HTTPField.Name("OpenStack-image-store-ids")!
 }
 
 extension Exchange {

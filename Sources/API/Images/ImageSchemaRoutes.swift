@@ -14,6 +14,8 @@ struct ImageSchemaRoutes: Sendable {
             ("images", Self.collection("images", of: image, paged: true)),
             ("member", Self.member),
             ("members", Self.collection("members", of: Self.member, paged: false)),
+            ("task", Self.task),
+            ("tasks", Self.collection("tasks", of: Self.task, paged: true)),
         ]
         for (name, schema) in schemas {
             routes.get("/v2/schemas/\(name)") { _, _ in .json(.ok) { $0.value(schema) } }
@@ -148,6 +150,39 @@ struct ImageSchemaRoutes: Sendable {
                 "type": "string", "description": "The status of this image member",
                 "enum": ["pending", "accepted", "rejected"],
             ],
+            "schema": ["readOnly": true, "type": "string"],
+        ],
+    ]
+
+    private static let task: JSONValue = [
+        "name": "task",
+        "properties": [
+            "id": ["type": "string", "description": "An identifier for the task", "pattern": .string(uuidPattern)],
+            "type": [
+                "type": "string", "description": "The type of task represented by this content",
+                "enum": .array(ImageTask.Kind.allCases.map { .string($0.rawValue) }),
+            ],
+            "status": [
+                "type": "string", "description": "The current status of this task",
+                "enum": .array(ImageTask.Status.allCases.map { .string($0.rawValue) }),
+            ],
+            "input": ["type": ["null", "object"], "description": "The parameters required by task, JSON blob"],
+            "result": ["type": ["null", "object"], "description": "The result of current task, JSON blob"],
+            "owner": ["type": "string", "description": "An identifier for the owner of this task"],
+            "message": [
+                "type": "string",
+                "description": "Human-readable informative message only included when appropriate (usually on failure)",
+            ],
+            "image_id": ["type": "string", "description": "Image associated with the task"],
+            "request_id": ["type": "string", "description": "Human-readable informative request-id"],
+            "user_id": ["type": "string", "description": "User associated with the task"],
+            "expires_at": [
+                "type": ["null", "string"],
+                "description": "Datetime when this resource would be subject to removal",
+            ],
+            "created_at": ["type": "string", "description": "Datetime when this resource was created"],
+            "updated_at": ["type": "string", "description": "Datetime when this resource was updated"],
+            "self": ["readOnly": true, "type": "string"],
             "schema": ["readOnly": true, "type": "string"],
         ],
     ]

@@ -128,6 +128,7 @@ package enum OperatorJSON {
             json.member("images", quotas.images)
             json.member("charged_bytes", quotas.bytes)
             json.member("uploads", quotas.uploads)
+            json.member("source", quotas.areIdentitys ? "identity" : "settings")
         }
     }
 }

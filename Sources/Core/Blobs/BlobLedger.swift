@@ -9,27 +9,37 @@ package struct BlobLease: Sendable, Equatable {
     package let epoch: Int64
 }
 
+/// What a blob is to its image. Only data is served, and counts among the stores that have the image.
+package enum BlobRole: String, Sendable {
+    case data
+    /// Bytes on their way: staged, or a copy of an import that is not finished. They become data by a change of role.
+    case staged
+}
+
 /// Why bytes are to be erased, for whoever looks at what waits.
 enum DoomReason: String, Sendable {
     case imageDeleted = "image deleted"
     case uploadFailed = "upload failed"
     case uploadInterrupted = "upload interrupted"
     case recycleBinEmptied = "recycle bin emptied"
+    case importFailed = "import failed"
+    case importDone = "import done"
+    case removedFromStore = "removed from store"
 }
 
 enum BlobLedger {
     /// Announces bytes that are about to be written.
     static func announce(
-        _ lease: BlobLease, chargedTo project: ProjectID?, reservedBytes: Int64, owner: InstanceID, until: Timestamp,
-        now: Timestamp, in db: any SQLConnection
+        _ lease: BlobLease, _ role: BlobRole, chargedTo project: ProjectID?, reservedBytes: Int64, owner: InstanceID,
+        until: Timestamp, now: Timestamp, in db: any SQLConnection
     ) throws {
         try db.execute(
             """
             INSERT INTO blobs (id, store, image_id, project, state, charged_bytes, epoch, lease_owner, lease_until,
-                created_at)
-            VALUES ($1, $2, $3, $4, 'writing', $5, $6, $7, $8, $9)
+                created_at, role)
+            VALUES ($1, $2, $3, $4, 'writing', $5, $6, $7, $8, $9, $10)
             """,
-            lease.blob, lease.store, lease.image, project, reservedBytes, lease.epoch, owner, until, now)
+            lease.blob, lease.store, lease.image, project, reservedBytes, lease.epoch, owner, until, now, role.rawValue)
     }
 
     /// Extends a lease and sets its reservation. False when the lease is no longer ours.
@@ -69,17 +79,65 @@ enum BlobLedger {
         return true
     }
 
-    /// Dooms all of an image's bytes in one of these states, whatever is being done with them.
+    /// Dooms all of an image's bytes, data and staged, whatever is being done with them.
     static func doomAll(
-        of image: ImageID, _ reason: DoomReason, states: [String] = ["writing", "live", "recycled"],
-        now: Timestamp, in db: any SQLConnection
+        of image: ImageID, _ reason: DoomReason, now: Timestamp, in db: any SQLConnection
     ) throws {
-        let blobs = try db.query("SELECT id, state FROM blobs WHERE image_id = $1 ORDER BY id", image) {
-            (id: try $0.get(0, as: BlobID.self), state: try $0.get(1, as: String.self))
+        try doomAll(of: image, reason, now: now, in: db) { _, _ in true }
+    }
+
+    /// Dooms what of an image's bytes is no data, or not yet: all that is being written, and what is staged.
+    static func doomUnfinished(
+        of image: ImageID, _ reason: DoomReason, now: Timestamp, in db: any SQLConnection
+    ) throws {
+        try doomAll(of: image, reason, now: now, in: db) { state, role in
+            state == "writing" || role == BlobRole.staged.rawValue
         }
-        for blob in blobs where states.contains(blob.state) {
+    }
+
+    /// Dooms what is being written of an image's bytes.
+    static func doomWriting(of image: ImageID, _ reason: DoomReason, now: Timestamp, in db: any SQLConnection) throws {
+        try doomAll(of: image, reason, now: now, in: db) { state, _ in state == "writing" }
+    }
+
+    private static func doomAll(
+        of image: ImageID, _ reason: DoomReason, now: Timestamp, in db: any SQLConnection,
+        where isMeant: (_ state: String, _ role: String) -> Bool
+    ) throws {
+        let blobs = try db.query(
+            "SELECT id, state, role FROM blobs WHERE image_id = $1 AND state <> 'doomed' ORDER BY id", image
+        ) {
+            (
+                id: try $0.get(0, as: BlobID.self), state: try $0.get(1, as: String.self),
+                role: try $0.get(2, as: String.self)
+            )
+        }
+        for blob in blobs where isMeant(blob.state, blob.role) {
             try doom(blob.id, reason, isLetGo: false, now: now, in: db)
         }
+    }
+
+    /// Dooms bytes that are staged and complete. Does nothing to others.
+    static func doomStaged(_ blob: BlobID, _ reason: DoomReason, now: Timestamp, in db: any SQLConnection) throws {
+        let isStaged = try db.first(
+            "SELECT 1 FROM blobs WHERE id = $1 AND state = 'live' AND role = 'staged'", blob
+        ) { _ in true }
+        if isStaged == true { try doom(blob, reason, isLetGo: true, now: now, in: db) }
+    }
+
+    /// Staged bytes become data. False when they are not there.
+    static func makeData(_ blob: BlobID, of image: ImageID, in db: any SQLConnection) throws -> Bool {
+        try db.execute(
+            "UPDATE blobs SET role = 'data' WHERE id = $1 AND image_id = $2 AND state = 'live' AND role = 'staged'",
+            blob, image) == 1
+    }
+
+    /// Dooms one of an image's copies.
+    static func doomLive(_ blob: BlobID, _ reason: DoomReason, now: Timestamp, in db: any SQLConnection) throws {
+        let isLive = try db.first("SELECT 1 FROM blobs WHERE id = $1 AND state = 'live' AND role = 'data'", blob) { _ in
+            true
+        }
+        if isLive ?? false { try doom(blob, reason, isLetGo: true, now: now, in: db) }
     }
 
     /// The one place where a blob is doomed: with the job that follows.
@@ -133,10 +191,42 @@ enum BlobLedger {
         ) { try $0.get(0) } ?? 0
     }
 
-    /// Where the image's bytes are.
+    /// Of these, the bytes that wait for an import, or are being imported.
+    static func stagedBytes(of project: ProjectID, in db: any SQLConnection) throws -> Int64 {
+        try db.first(
+            """
+            SELECT COALESCE(SUM(charged_bytes), 0) FROM blobs
+            WHERE project = $1 AND charged_bytes > 0 AND role = 'staged'
+            """, project
+        ) { try $0.get(0) } ?? 0
+    }
+
+    /// Where the image's data is.
     static func live(of image: ImageID, in db: any SQLConnection) throws -> [(blob: BlobID, store: StoreID)] {
+        try live(.data, of: image, in: db)
+    }
+
+    static func live(
+        _ role: BlobRole, of image: ImageID, in db: any SQLConnection
+    ) throws -> [(blob: BlobID, store: StoreID)] {
         try db.query(
-            "SELECT id, store FROM blobs WHERE image_id = $1 AND state = 'live' ORDER BY created_at, id", image
+            "SELECT id, store FROM blobs WHERE image_id = $1 AND state = 'live' AND role = $2 ORDER BY created_at, id",
+            image, role.rawValue
         ) { (try $0.get(0), try $0.get(1)) }
+    }
+}
+
+extension SQLConnection {
+    /// Every store that has a blob. From one to the next by the index: a DISTINCT would read it all, at every start.
+    package func storesInUse() throws -> [StoreID] {
+        var found: [StoreID] = []
+        while true {
+            let last = found.last?.rawValue ?? ""
+            let next = try first("SELECT MIN(store) FROM blobs WHERE store > $1", last) { row in
+                try row.get(0, as: StoreID?.self)
+            }
+            guard let next, let store = next else { return found }
+            found.append(store)
+        }
     }
 }

@@ -9,11 +9,21 @@ package enum Finding: Sendable, Hashable {
     case imageWithoutBytes(ImageID, status: String)
     case bytesOfMissingImage(BlobID, ImageID, StoreID)
     case sizesDiffer(ImageID, BlobID, imageBytes: Int64?, blobBytes: Int64)
+    /// Of bytes that another server keeps.
+    case locationSizeDiffers(ImageID, LocationID, imageBytes: Int64?, locationBytes: Int64)
+    /// The image is not as it must be for that location to be there.
+    case locationUnexpected(ImageID, LocationID, state: String, status: String)
     /// It waits for an upload that does not exist.
     case imageStuck(ImageID, status: String)
     /// It is being written for an image that does not wait for it, so that it can never be committed.
     case uploadUnexpected(BlobID, ImageID, status: String)
     case uploadAbandoned(BlobID, ImageID, by: InstanceID, leaseUntil: Timestamp)
+    /// No job does it, so that it would not end.
+    case importLost(TaskID, ImageID?)
+    /// The image says that it is being imported, and it is not.
+    case importLockStray(ImageID, task: String?)
+    /// It is staged, and nothing will import it.
+    case stagedStray(BlobID, ImageID, status: String)
     case bytesOfDeletedImage(BlobID, ImageID, state: String)
     /// The image is in the recycle bin, and its bytes are not.
     case bytesOutsideBin(BlobID, ImageID)

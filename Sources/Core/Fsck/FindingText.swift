@@ -7,9 +7,14 @@ extension Finding {
         case .imageWithoutBytes: "image-without-bytes"
         case .bytesOfMissingImage: "bytes-of-missing-image"
         case .sizesDiffer: "sizes-differ"
+        case .locationSizeDiffers: "location-size-differs"
+        case .locationUnexpected: "location-unexpected"
         case .imageStuck: "image-stuck"
         case .uploadUnexpected: "upload-unexpected"
         case .uploadAbandoned: "upload-abandoned"
+        case .importLost: "import-lost"
+        case .importLockStray: "import-lock-stray"
+        case .stagedStray: "staged-stray"
         case .bytesOfDeletedImage: "bytes-of-deleted-image"
         case .bytesOutsideBin: "bytes-outside-bin"
         case .bytesInsideBin: "bytes-inside-bin"
@@ -50,7 +55,9 @@ extension Finding {
             .nameLeftOver, .fileForeign, .keyEdgeOfOther, .keyEdgeStray, .keyEdgeOfDeletedImage, .secretOverdue:
             .warning
         case .databaseDamaged, .imageWithoutBytes, .bytesOfMissingImage, .sizesDiffer, .recordDiffers, .imageStuck,
-            .uploadUnexpected, .uploadAbandoned, .bytesOfDeletedImage, .bytesOutsideBin, .bytesInsideBin,
+            .locationSizeDiffers, .locationUnexpected, .uploadUnexpected, .uploadAbandoned, .importLost,
+            .importLockStray, .stagedStray, .bytesOfDeletedImage,
+            .bytesOutsideBin, .bytesInsideBin,
             .bytesOfUnfinishedImage, .eraseJobMissing, .storeNotConfigured, .storeOutOfReach, .bytesMissing,
             .bytesWrongSize, .bytesUnreadable, .digestWrong, .bytesInOtherStore, .keyEdgeMissing, .keyEdgeLetGo,
             .keyEdgeOfMissingImage, .releaseJobMissing, .secretWithoutProjectKey, .projectKeyWithoutMaster:
@@ -71,13 +78,15 @@ extension Finding {
         switch self {
         case .databaseDamaged: "database"
         case .imageWithoutBytes(let image, _), .sizesDiffer(let image, _, _, _), .imageStuck(let image, _),
-            .remainsOfDeletedImage(let image, _), .recordDiffers(let image):
+            .locationSizeDiffers(let image, _, _, _), .locationUnexpected(let image, _, _, _),
+            .remainsOfDeletedImage(let image, _), .recordDiffers(let image), .importLockStray(let image, _):
             "image \(image)"
+        case .importLost(let task, _): "task \(task)"
         case .bytesOfMissingImage(let blob, _, _), .uploadUnexpected(let blob, _, _),
             .uploadAbandoned(let blob, _, _, _), .bytesOfDeletedImage(let blob, _, _), .bytesOutsideBin(let blob, _),
             .bytesInsideBin(let blob, _), .bytesOfUnfinishedImage(let blob, _, _), .eraseJobMissing(let blob),
             .chargedToOther(let blob, _, _, _), .bytesUnowned(_, let blob, _, _, _), .bytesInOtherStore(let blob, _, _),
-            .nameLeftOver(_, let blob):
+            .nameLeftOver(_, let blob), .stagedStray(let blob, _, _):
             "blob \(blob)"
         case .eraseJobStray(let subject): "job \(JobName(.eraseBlob, subject))"
         case .jobParked(let name, _): "job \(name)"
@@ -104,11 +113,21 @@ extension Finding {
         case .bytesOfMissingImage(_, let image, let store): "it is in store \(store), and its image \(image) has no row"
         case .sizesDiffer(_, let blob, let ours, let theirs):
             "its size is \(ours.map { "\($0)" } ?? "unset"), that of its blob \(blob) is \(theirs)"
-        case .imageStuck(_, let status): "it is \(status), and nothing is being uploaded to it"
+        case .locationSizeDiffers(_, let location, let ours, let theirs):
+            "its size is \(ours.map { "\($0)" } ?? "unset"), that of its location \(location) is \(theirs)"
+        case .locationUnexpected(_, let location, let state, let status):
+            "it is \(status), and its location \(location) is \(state)"
+        case .imageStuck(_, let status): "it is \(status), and nothing is being uploaded or imported to it"
         case .uploadUnexpected(_, let image, let status):
             "it is being written for image \(image), which is \(status) and does not wait for it"
         case .uploadAbandoned(_, let image, let owner, let until):
             "its upload to image \(image) belongs to \(owner), which is gone; its lease ended at \(until.iso8601)"
+        case .importLost(_, let image):
+            "its import of image \(image?.rawValue ?? "none") is not ended, and there is no job that does it"
+        case .importLockStray(_, let task):
+            "it says that task \(task ?? "none") imports it, and that does not (os_glance_import_task)"
+        case .stagedStray(_, let image, let status):
+            "it is staged for image \(image), which is \(status) and not being imported"
         case .bytesOfDeletedImage(_, let image, let state): "it is \(state), and its image \(image) is deleted"
         case .bytesOutsideBin(_, let image): "its image \(image) is in the recycle bin, and it is not"
         case .bytesInsideBin(_, let image): "it is in the recycle bin, and its image \(image) is not"
@@ -165,12 +184,18 @@ extension Finding {
             .advice("restore the row of its blob from a backup of the database, or upload the image anew and delete it")
         case .bytesOfMissingImage: .advice("restore the image's row from a backup of the database")
         case .sizesDiffer: .advice("check with --read-data which of the two is right")
+        case .locationSizeDiffers: .advice("ask the other server which of the two is right")
+        case .locationUnexpected:
+            .advice("restore the image's row from a backup, or delete the image: its locations go with it")
         case .recordDiffers:
             .advice(
                 "look at its provenance: the one of the two that is sealed is right; restore the other from a backup")
-        case .imageStuck: .repair("the image waits for data again (queued)")
+        case .imageStuck: .repair("the image waits for data again (queued); what was staged for it is erased")
         case .uploadUnexpected: .repair("the upload is given up, and what came of it erased")
         case .uploadAbandoned: .repair("the upload is given up, what came of it erased, and the image queued again")
+        case .importLost: .repair("the import fails, what came of it is erased, and its image waits for data again")
+        case .importLockStray: .repair("the property is removed")
+        case .stagedStray: .repair("the bytes are doomed, and the job that erases them is asked for")
         case .bytesOfDeletedImage: .repair("the bytes are doomed, and the job that erases them is asked for")
         case .bytesOutsideBin: .repair("the bytes go to the recycle bin with their image")
         case .bytesInsideBin: .repair("the bytes come out of the recycle bin to their image")

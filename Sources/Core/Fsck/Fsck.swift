@@ -41,16 +41,19 @@ package struct Fsck: Sendable {
     private let database: any SQLDatabase
     private let stores: [any BlobStore]
     private let unopened: [UnopenedStore]
+    private let remote: StoreID?
     private let surroundings: Surroundings
     private let options: Options
 
+    /// - Parameter remote: the store of what other servers keep, which is not asked.
     package init(
-        database: any SQLDatabase, stores: [any BlobStore], unopened: [UnopenedStore] = [],
+        database: any SQLDatabase, stores: [any BlobStore], unopened: [UnopenedStore] = [], remote: StoreID? = nil,
         surroundings: Surroundings, options: Options = Options()
     ) {
         self.database = database
         self.stores = stores
         self.unopened = unopened
+        self.remote = remote
         self.surroundings = surroundings
         self.options = options
     }
@@ -60,7 +63,7 @@ package struct Fsck: Sendable {
     package func run(_ report: @escaping @Sendable (FsckEvent) -> Void) async throws -> FsckSummary {
         let run = FsckRun(
             database: database, stores: stores.sorted { $0.id < $1.id },
-            unopened: unopened.sorted { $0.id < $1.id }, surroundings: surroundings, options: options,
+            unopened: unopened.sorted { $0.id < $1.id }, remote: remote, surroundings: surroundings, options: options,
             report: report)
         try await run.checkDatabase()
         for store in run.unopened { run.lose(store.id, store.cause) }
@@ -128,6 +131,7 @@ struct FsckRun: Sendable {
     let database: any SQLDatabase
     let stores: [any BlobStore]
     let unopened: [Fsck.UnopenedStore]
+    let remote: StoreID?
     let surroundings: Surroundings
     let options: Fsck.Options
     let report: @Sendable (FsckEvent) -> Void

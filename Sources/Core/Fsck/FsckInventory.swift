@@ -60,6 +60,7 @@ extension FsckRun {
         case (.uncommitted, .live), (.uncommitted, .recycled): return .suspect
         case (.committed, .live), (.committed, .recycled):
             if let until = row.recycledUntil { return .kept(.recycled(row.image, until: until)) }
+            if row.isStaged { return .kept(.staged(row.image)) }
             if row.isImageUsable { return .inUse }
             return .kept(.misplaced(row.image, status: row.imageStatus ?? "missing"))
         }
@@ -160,13 +161,14 @@ private struct StoredRow: Sendable {
     let imageStatus: String?
     let recycledUntil: Timestamp?
     let erasing: Garbage.Erasing?
+    let isStaged: Bool
 
     var isImageUsable: Bool { imageStatus == "active" || imageStatus == "deactivated" }
 
     static let select = """
         SELECT b.id, b.store, b.image_id, b.state, b.lease_owner, b.lease_until, b.doom_reason, b.doomed_at,
             CASE WHEN n.id IS NULL THEN 0 ELSE 1 END, i.status, i.recycled_until, j.state, j.attempts,
-            j.next_attempt_at, j.last_error
+            j.next_attempt_at, j.last_error, b.role
         FROM blobs b LEFT JOIN images i ON i.id = b.image_id LEFT JOIN instances n ON n.id = b.lease_owner
             LEFT JOIN jobs j ON j.kind = 'erase-blob' AND j.subject = b.id
         """
@@ -190,6 +192,7 @@ private struct StoredRow: Sendable {
             Garbage.Erasing(
                 state: $0, attempts: try row.get(12), nextAttemptAt: try row.get(13), lastError: try row.get(14))
         }
+        isStaged = try row.get(15, as: String.self) == BlobRole.staged.rawValue
     }
 }
 

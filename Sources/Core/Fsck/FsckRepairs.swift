@@ -11,7 +11,29 @@ extension FsckRun {
         case .uploadAbandoned(let blob, let image, _, _): try await giveUp(blob, of: image)
         case .uploadUnexpected(let blob, _, _):
             try await doom(
-                blob, .uploadInterrupted, where: "state = 'writing' AND NOT EXISTS (\(Self.waitingImage))")
+                blob, .uploadInterrupted,
+                where: """
+                    state = 'writing' AND NOT EXISTS (\(Self.waitingImage))
+                    AND NOT EXISTS (\(Self.openTask("blobs.image_id")))
+                    """)
+        case .importLost(let task, _): try await endImport(task)
+        case .importLockStray(let image, _):
+            try await change(
+                """
+                DELETE FROM image_properties WHERE image_id = $1 AND name = 'os_glance_import_task' AND NOT EXISTS (
+                    SELECT 1 FROM tasks t
+                    WHERE t.id = image_properties.value AND t.image_id = image_properties.image_id
+                        AND t.status IN ('pending', 'processing'))
+                """, image)
+        case .stagedStray(let blob, _, _):
+            try await doom(
+                blob, .importFailed,
+                where: """
+                    state = 'live' AND role = 'staged' AND EXISTS (
+                        SELECT 1 FROM images i
+                        WHERE i.id = blobs.image_id AND i.status NOT IN ('uploading', 'importing', 'deleted'))
+                    AND NOT EXISTS (\(Self.openTask("blobs.image_id")))
+                    """)
         case .bytesOfDeletedImage(let blob, _, _):
             try await doom(
                 blob, .imageDeleted,
@@ -47,6 +69,7 @@ extension FsckRun {
         case .keyEdgeOfDeletedImage(let key, let image, let via): try await letGoOfKey(key, by: image, via: via)
         case .releaseJobMissing(let image): try await askForRelease(image)
         case .databaseDamaged, .imageWithoutBytes, .bytesOfMissingImage, .sizesDiffer, .bytesOfUnfinishedImage,
+            .locationSizeDiffers, .locationUnexpected,
             .recordDiffers, .jobParked, .storeNotConfigured, .storeOutOfReach, .bytesMissing, .bytesWrongSize,
             .bytesUnreadable,
             .digestWrong, .digestUnknown, .bytesUnowned, .bytesInOtherStore, .nameLeftOver, .fileForeign,
@@ -69,19 +92,58 @@ extension FsckRun {
     }
 
     private func release(_ image: ImageID, from status: String) async throws -> Bool {
-        try await database.write { try Self.release(image, from: status, in: $0) }
+        let now = now
+        return try await database.write { db in
+            if status == Image.Status.importing.rawValue { return try Self.releaseImport(image, now: now, in: db) }
+            return try Self.release(image, from: status, in: db)
+        }
+    }
+
+    /// An image that no task imports waits for data again; what was staged for it is of no use.
+    private static func releaseImport(_ image: ImageID, now: Timestamp, in db: any SQLConnection) throws -> Bool {
+        let isStuck = try db.first(
+            "SELECT 1 FROM images i WHERE i.id = $1 AND i.status = 'importing' AND NOT EXISTS (\(openTask("i.id")))",
+            image
+        ) { _ in true }
+        guard isStuck == true else { return false }
+        try BlobLedger.doomUnfinished(of: image, .importFailed, now: now, in: db)
+        try Images.returnToQueued(image, from: .importing, in: db)
+        return true
+    }
+
+    private func endImport(_ id: TaskID) async throws -> Bool {
+        let now = now
+        return try await database.write { db in
+            guard let task = try ImageTask.lost(in: db).first(where: { $0.id == id }) else { return false }
+            try ImportEnd.fail(task, "The import was lost.", ImageSettings(), now: now, in: db)
+            return true
+        }
     }
 
     /// An image nothing is uploaded to waits for data again.
     private static func release(_ image: ImageID, from status: String?, in db: any SQLConnection) throws -> Bool {
-        try db.execute(
+        let changed = try db.execute(
             """
             UPDATE images SET status = 'queued', size = NULL, virtual_size = NULL, checksum = NULL,
                 os_hash_algo = NULL, os_hash_value = NULL
-            WHERE id = $1 AND status IN ('saving', 'uploading', 'importing') AND status = COALESCE($2, status)
+            WHERE id = $1 AND status IN ('saving', 'uploading') AND status = COALESCE($2, status)
                 AND NOT EXISTS (
                     SELECT 1 FROM blobs b WHERE b.image_id = images.id AND b.state IN ('writing', 'live'))
-            """, image, status) == 1
+                AND NOT EXISTS (\(checkedLocation("images.id")))
+            """, image, status)
+        // What nobody checks any more.
+        if changed == 1 {
+            try db.execute("DELETE FROM image_locations WHERE image_id = $1 AND state = 'checking'", image)
+        }
+        return changed == 1
+    }
+
+    /// A location of the image that a job is to check.
+    static func checkedLocation(_ image: String) -> String {
+        """
+        SELECT 1 FROM image_locations l JOIN jobs j ON j.kind = 'hash-location' AND j.subject = l.id
+        WHERE l.image_id = \(image) AND l.state = 'checking'
+        """
     }
 
     private func giveUp(_ blob: BlobID, of image: ImageID) async throws -> Bool {

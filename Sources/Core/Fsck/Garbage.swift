@@ -2,6 +2,8 @@
 package struct Garbage: Sendable, Equatable {
     package enum Reason: Sendable, Equatable {
         case uploading(ImageID, by: InstanceID, until: Timestamp, standing: Standing)
+        /// Waits for an import, or is part of one that is not finished.
+        case staged(ImageID)
         case recycled(ImageID, until: Timestamp)
         case doomed(why: String, at: Timestamp, holder: InstanceID?, erasing: Erasing?)
         /// The row itself is a finding: its image is deleted, unfinished or missing.
@@ -56,6 +58,7 @@ extension Garbage.Reason {
     package var kind: String {
         switch self {
         case .uploading: "uploading"
+        case .staged: "staged"
         case .recycled: "recycled"
         case .doomed: "doomed"
         case .misplaced: "misplaced"
@@ -71,6 +74,7 @@ extension Garbage.Reason {
         switch self {
         case .uploading(let image, let owner, let until, let standing):
             "being uploaded to image \(image) by \(owner), lease until \(until.iso8601)" + standing.text
+        case .staged(let image): "staged for image \(image), which waits for an import or is being imported"
         case .recycled(let image, let until): "in the recycle bin with image \(image) until \(until.iso8601)"
         case .doomed(let why, let at, let holder, let erasing):
             "doomed at \(at.iso8601) (\(why)); " + (erasing?.text ?? "no job erases it: --repair asks for one")

@@ -6,6 +6,22 @@ extension Images {
     /// - Throws: `ServiceError`: `.forbidden` (another owner, `public`, a protected property), `.conflict` (the id was used
     ///   before, even by a deleted image), `.tooLarge` (quotas).
     package func create(_ draft: ImageDraft, as caller: Caller) async throws -> Image {
+        let (image, properties) = try newImage(draft, as: caller)
+        do {
+            let asksForWork = try await database.write { db in
+                try insert(image, as: caller, in: db)
+            }
+            if asksForWork { reconcilerWake.signal() }
+        } catch let error as SQLError where error.code == .unique {
+            throw ServiceError.conflict("Image ID \(image.id) already exists!")
+        }
+        caller.logger.info("image created", metadata: ["image": "\(image.id)"])
+        return properties.readable(image)
+    }
+
+    /// The image that a draft asks for, and what its creator may do with its properties.
+    /// - Throws: `ServiceError`: `.forbidden`, `.tooLarge`.
+    func newImage(_ draft: ImageDraft, as caller: Caller) throws -> (Image, PropertyAccess) {
         let owner = draft.owner ?? caller.projectID
         if !caller.isAdmin, owner != caller.projectID {
             throw ServiceError.forbidden(
@@ -26,21 +42,19 @@ extension Images {
         let properties = settings.policy.properties(
             of: image, ImageStanding(image, isMember: false, of: caller), for: caller)
         for name in draft.properties.keys.sorted() { try properties.require(.create, name) }
-        do {
-            let asksForWork = try await database.write { db in
-                try ImageQuota.requireRoomForImage(of: owner, settings, in: db)
-                try Self.insert(image, in: db)
-                return try followKeys(image, insteadOf: nil, as: caller, now: now, in: db)
-            }
-            if asksForWork { reconcilerWake.signal() }
-        } catch let error as SQLError where error.code == .unique {
-            throw ServiceError.conflict("Image ID \(image.id) already exists!")
-        }
-        caller.logger.info("image created", metadata: ["image": "\(image.id)"])
-        return properties.readable(image)
+        return (image, properties)
     }
 
-    private static func insert(_ image: Image, in db: any SQLConnection) throws {
+    /// A step of the transaction that makes an image.
+    /// - Returns: whether there are jobs to be done.
+    /// - Throws: `ServiceError.tooLarge`; `SQLError` with the code `.unique` when the id was used before.
+    func insert(_ image: Image, as caller: Caller, in db: any SQLConnection) throws -> Bool {
+        try ImageQuota.requireRoomForImage(of: image.owner, settings, in: db)
+        try Self.insertRows(of: image, in: db)
+        return try followKeys(image, insteadOf: nil, as: caller, now: image.createdAt, in: db)
+    }
+
+    private static func insertRows(of image: Image, in db: any SQLConnection) throws {
         try db.execute(
             """
             INSERT INTO images (id, name, status, visibility, os_hidden, protected, owner, container_format,

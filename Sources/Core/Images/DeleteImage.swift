@@ -13,6 +13,8 @@ extension Images {
             guard !image.isProtected else {
                 throw ServiceError.forbidden("Image \(id) is protected and cannot be deleted.")
             }
+            try ImportEnd.imageDeleted(id, settings, now: now, in: db)
+            try ImageCache.forget(id, in: db)
             if settings.recycleBinSeconds > 0 {
                 try recycle(image, now: now, in: db)
             } else {
@@ -22,12 +24,14 @@ extension Images {
             }
         }
         reconcilerWake.signal()
+        cache?.wake()
         caller.logger.info("image deleted", metadata: ["image": "\(id)"])
     }
 
     /// Everything of a deleted image but its tombstone. Its keys are let go of when its bytes are erased.
     static func discard(_ id: ImageID, _ reason: DoomReason, now: Timestamp, in db: any SQLConnection) throws {
         try BlobLedger.doomAll(of: id, reason, now: now, in: db)
+        try ImageLocations.cancel(of: id, in: db)
         try ImageKeys.letGo(of: id, in: db)
         try ImageKeys.releaseIfErased(id, now: now, in: db)
         for table in ImageChildren.tables { try db.execute("DELETE FROM \(table) WHERE image_id = $1", id) }

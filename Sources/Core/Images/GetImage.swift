@@ -3,12 +3,19 @@ import Persistence
 /// An image as its readers get it: the record, and where its bytes are.
 package struct ImageView: Sendable {
     package let image: Image
-    /// Names of the stores that hold the data, heaviest first.
+    /// Names of the stores that hold the data, heaviest first; empty where there is one store.
     package let stores: [StoreID]
+    /// Nil where locations are not shown.
+    package let locations: [ShownLocation]?
+    package let directURL: String?
 
-    package init(image: Image, stores: [StoreID]) {
+    package init(
+        image: Image, stores: [StoreID], locations: [ShownLocation]? = nil, directURL: String? = nil
+    ) {
         self.image = image
         self.stores = stores
+        self.locations = locations
+        self.directURL = directURL
     }
 }
 
@@ -16,10 +23,18 @@ extension Images {
     /// `GET /v2/images/{id}`.
     /// - Throws: `ServiceError.notFound`, also for an image the caller may not see.
     package func get(_ id: ImageID, as caller: Caller) async throws -> ImageView {
-        try await database.read { db in
-            let image = try visibleImage(id, .getImage, caller, in: db)
-            return ImageView(image: try readable(image, by: caller, in: db), stores: try stores(of: image, in: db))
-        }
+        try await database.read { db in try view(of: id, as: caller, in: db) }
+    }
+
+    /// As `get`, if it can be had without waiting. It is read where it is asked for, which may be an event loop: a dozen
+    /// pages of the database, nearly always in memory, at worst as many reads of a disk.
+    package func getAtOnce(_ id: ImageID, as caller: Caller) throws -> ImageView? {
+        try database.readAtOnce { db in try view(of: id, as: caller, in: db) }
+    }
+
+    private func view(of id: ImageID, as caller: Caller, in db: any SQLConnection) throws -> ImageView {
+        let image = try visibleImage(id, .getImage, caller, in: db)
+        return try view(of: image, as: try readable(image, by: caller, in: db), to: caller, in: db)
     }
 
     /// The image, if the caller may do the action with it.
@@ -47,10 +62,5 @@ extension Images {
     /// The image as the caller may see it.
     func readable(_ image: Image, by caller: Caller, in db: any SQLConnection) throws -> Image {
         try propertyAccess(caller, to: image, in: db).readable(image)
-    }
-
-    func stores(of image: Image, in db: any SQLConnection) throws -> [StoreID] {
-        guard stores.ids.count > 1, image.sizeBytes != nil else { return [] }
-        return try BlobLedger.live(of: image.id, in: db).map(\.store)
     }
 }

@@ -43,23 +43,27 @@ extension Image {
 
 /// The columns of `images`, in the order `ImageRow` reads them.
 enum ImageRow {
+    static let count = 18
     static let columns = """
         i.id, i.name, i.status, i.visibility, i.os_hidden, i.protected, i.owner, i.container_format, \
         i.disk_format, i.min_disk, i.min_ram, i.size, i.virtual_size, i.checksum, i.os_hash_algo, \
         i.os_hash_value, i.created_at, i.updated_at
         """
 
+    /// Reads the columns as they are stored: this is done for every image of every list.
     static func read(_ row: any SQLRow) throws -> Image {
-        guard let status = Image.Status(rawValue: try row.get(2)),
-            let visibility = Image.Visibility(rawValue: try row.get(3))
-        else { throw SQLError(code: .corrupt, operation: "read image", message: "unknown status or visibility") }
+        guard let id = row.text(0), let status = row.text(2).flatMap(Image.Status.init(rawValue:)),
+            let visibility = row.text(3).flatMap(Image.Visibility.init(rawValue:)), let isHidden = row.integer(4),
+            let isProtected = row.integer(5), let minDisk = row.integer(9), let minRAM = row.integer(10),
+            let createdAt = row.integer(16), let updatedAt = row.integer(17)
+        else { throw SQLError(code: .corrupt, operation: "read image", message: "a column has no such value") }
         return Image(
-            id: try row.get(0), name: try row.get(1), status: status, visibility: visibility,
-            isHidden: try row.get(4), isProtected: try row.get(5), owner: try row.get(6),
-            containerFormat: try row.get(7), diskFormat: try row.get(8), minDiskGB: try row.get(9),
-            minRAMMB: try row.get(10), sizeBytes: try row.get(11), virtualSizeBytes: try row.get(12),
-            checksum: try row.get(13), hashAlgorithm: try row.get(14), hashValue: try row.get(15),
-            createdAt: try row.get(16), updatedAt: try row.get(17))
+            id: ImageID(id), name: row.text(1), status: status, visibility: visibility, isHidden: isHidden != 0,
+            isProtected: isProtected != 0, owner: row.text(6).map { ProjectID($0) }, containerFormat: row.text(7),
+            diskFormat: row.text(8), minDiskGB: minDisk, minRAMMB: minRAM, sizeBytes: row.integer(11),
+            virtualSizeBytes: row.integer(12), checksum: row.text(13), hashAlgorithm: row.text(14),
+            hashValue: row.text(15), createdAt: Timestamp(microseconds: createdAt),
+            updatedAt: Timestamp(microseconds: updatedAt))
     }
 }
 
@@ -85,13 +89,13 @@ extension SQLConnection {
         let ids = images.map(\.id)
         var position: [String: Int] = [:]
         for (index, image) in images.enumerated() { position[image.id.rawValue] = index }
-        try forEachRow("SELECT image_id, name, value FROM image_properties WHERE image_id IN (\(places))", ids) {
-            guard let index = position[try $0.get(0)] else { return }
-            images[index].properties[try $0.get(1)] = .some(try $0.get(2, as: String?.self))
+        try forEachRow("SELECT image_id, name, value FROM image_properties WHERE image_id IN (\(places))", ids) { row in
+            guard let index = position[try row.get(0)], let name = row.text(1) else { return }
+            images[index].properties[name] = .some(row.text(2))
         }
-        try forEachRow("SELECT image_id, tag FROM image_tags WHERE image_id IN (\(places))", ids) {
-            guard let index = position[try $0.get(0)] else { return }
-            images[index].tags.insert(try $0.get(1))
+        try forEachRow("SELECT image_id, tag FROM image_tags WHERE image_id IN (\(places))", ids) { row in
+            guard let index = position[try row.get(0)], let tag = row.text(1) else { return }
+            images[index].tags.insert(tag)
         }
     }
 

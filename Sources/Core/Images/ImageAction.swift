@@ -16,6 +16,15 @@ package enum ImageAction: String, Sendable, CaseIterable {
     case getMember = "get_member"
     case getMembers = "get_members"
     case modifyMember = "modify_member"
+    case copyImage = "copy_image"
+    case tasksAPIAccess = "tasks_api_access"
+    case downloadFromStore = "download_from_store"
+    case addImageLocation = "add_image_location"
+    case setImageLocation = "set_image_location"
+    case getImageLocation = "get_image_location"
+    case fetchImageLocation = "fetch_image_location"
+    case deleteImageLocation = "delete_image_location"
+    case storesInfoDetail = "stores_info_detail"
 }
 
 extension ImageAction {
@@ -31,15 +40,18 @@ extension ImageAction {
     package var standardRule: String {
         switch self {
         case .addImage, .modifyImage, .deleteImage, .uploadImage, .communitizeImage, .deactivate, .reactivate,
-            .addMember, .deleteMember:
+            .addMember, .deleteMember, .setImageLocation:
             Self.ownersMember
         case .getImage: Self.whoSees("reader")
-        case .downloadImage: Self.whoSees("member")
+        case .downloadImage, .downloadFromStore: Self.whoSees("member")
+        case .addImageLocation: "role:service or \(Self.ownersMember)"
+        case .getImageLocation: "role:admin or (role:reader and project_id:%(project_id)s)"
+        case .fetchImageLocation, .storesInfoDetail: "role:admin or role:service"
         case .getImages: "role:admin or role:reader"
         case .getMember, .getMembers:
             "role:admin or (role:reader and (project_id:%(project_id)s or project_id:%(member_id)s))"
         case .modifyMember: "role:admin or (role:member and project_id:%(member_id)s)"
-        case .publicizeImage: "role:admin"
+        case .publicizeImage, .copyImage, .tasksAPIAccess, .deleteImageLocation: "role:admin"
         }
     }
 
@@ -47,9 +59,10 @@ extension ImageAction {
     /// visibility comes after `modify_image`.
     package var needsSight: Bool {
         switch self {
-        case .addImage, .getImages, .publicizeImage, .communitizeImage: false
+        case .addImage, .getImages, .publicizeImage, .communitizeImage, .tasksAPIAccess, .storesInfoDetail: false
         case .getImage, .modifyImage, .deleteImage, .uploadImage, .downloadImage, .deactivate, .reactivate,
-            .addMember, .deleteMember, .getMember, .getMembers, .modifyMember:
+            .addMember, .deleteMember, .getMember, .getMembers, .modifyMember, .copyImage, .downloadFromStore,
+            .addImageLocation, .setImageLocation, .getImageLocation, .fetchImageLocation, .deleteImageLocation:
             true
         }
     }
@@ -71,6 +84,15 @@ extension ImageAction {
         case .deleteMember: "end sharing an image"
         case .getMember, .getMembers: "see whom an image is shared with"
         case .modifyMember: "accept or reject a shared image"
+        case .copyImage: "copy an image to other stores"
+        case .tasksAPIAccess: "see all tasks, and create one"
+        case .downloadFromStore: "choose the store to download from"
+        case .addImageLocation: "say where a new image's data is"
+        case .setImageLocation: "change where an image's data is"
+        case .getImageLocation: "take an image out of a store, together with delete_image_location"
+        case .fetchImageLocation: "see where an image's data is"
+        case .deleteImageLocation: "take an image out of a store, or a location from it"
+        case .storesInfoDetail: "see the properties of stores"
         }
     }
 }

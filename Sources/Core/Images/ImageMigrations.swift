@@ -2,12 +2,16 @@ import Persistence
 
 /// The tables of images and their bytes. Versions 200 to 299.
 package enum ImageMigrations {
-    package static let all = [
-        Migration(200, "images", images + children + blobs),
-        Migration(201, "recycle bin", recycleBin + blobsWithJobs),
-        Migration(202, "size of the recycle bin", recycleBinSize),
-        Migration(203, "provenance of images", provenance),
-    ]
+    package static let all =
+        [
+            Migration(200, "images", images + children + blobs),
+            Migration(201, "recycle bin", recycleBin + blobsWithJobs),
+            Migration(202, "size of the recycle bin", recycleBinSize),
+            Migration(203, "provenance of images", provenance),
+            Migration(204, "indexes of lists", ImageListIndexes.arms),
+            Migration(205, "indexes of rare filters", ImageListIndexes.rare),
+            Migration(220, "locations of images", locations),
+        ] + ImportMigrations.all + CacheMigrations.all
 
     /// A deleted image stays as a row, so that its id is never given out again (OSSN-0075). All that
     /// lists and lookups read is in partial indexes without the deleted.
@@ -236,5 +240,35 @@ package enum ImageMigrations {
         )
         """,
         "CREATE INDEX image_flags_first ON image_flags (first_at, image_id)",
+    ]
+
+    /// Bytes of images that other servers keep (ImageLocation.swift). What was promised of bytes that are still being
+    /// checked stands beside them. A location of either kind may have metadata: `location` is a blob or a location.
+    private static let locations = [
+        """
+        CREATE TABLE image_locations (
+            id TEXT PRIMARY KEY,
+            image_id TEXT NOT NULL REFERENCES images (id),
+            store TEXT NOT NULL,
+            url TEXT NOT NULL,
+            size_bytes BIGINT NOT NULL CHECK (size_bytes > 0),
+            state TEXT NOT NULL CHECK (state IN ('live', 'checking', 'rejected')),
+            promised_algorithm TEXT,
+            promised_digest TEXT,
+            created_at BIGINT NOT NULL,
+            CHECK ((state = 'checking') = (promised_digest IS NOT NULL)),
+            CHECK ((promised_algorithm IS NULL) = (promised_digest IS NULL))
+        )
+        """,
+        "CREATE INDEX image_locations_image ON image_locations (image_id, state)",
+        """
+        CREATE TABLE image_location_metadata (
+            image_id TEXT NOT NULL REFERENCES images (id),
+            location TEXT NOT NULL,
+            name TEXT NOT NULL,
+            value TEXT NOT NULL,
+            PRIMARY KEY (image_id, location, name)
+        )
+        """,
     ]
 }

@@ -87,18 +87,27 @@ package struct ImagePolicy: Sendable {
         switch action {
         case .getImage:
             return caller.has("reader") && (standing.isOwner || standing.isOpen || standing.isShared)
-        case .downloadImage:
+        case .downloadImage, .downloadFromStore:
             return caller.has("member") && (standing.isOwner || standing.isOpen || standing.isShared)
         case .getImages:
             return caller.has("reader")
         case .addImage, .modifyImage, .deleteImage, .uploadImage, .communitizeImage, .deactivate, .reactivate,
-            .addMember, .deleteMember:
+            .addMember, .deleteMember, .setImageLocation:
             return caller.has("member") && standing.isOwner
         case .getMember, .getMembers:
             return caller.has("reader") && (standing.isOwner || standing.isShared)
         case .modifyMember:
             return caller.has("member") && standing.isShared
-        case .publicizeImage:
+        case .addImageLocation:
+            let isService = caller.has("service") && standing.isSeen(by: caller)
+            return isService || caller.has("member") && standing.isOwner
+        case .getImageLocation:
+            return caller.has("reader") && standing.isOwner
+        case .fetchImageLocation:
+            return caller.has("service") && standing.isSeen(by: caller)
+        case .storesInfoDetail:
+            return caller.has("service")
+        case .publicizeImage, .copyImage, .tasksAPIAccess, .deleteImageLocation:
             return false
         }
     }

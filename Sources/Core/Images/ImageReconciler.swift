@@ -14,6 +14,7 @@ extension Images {
         let undone = try await giveUpUploads()
         if undone > 0 { logger.warning("interrupted uploads undone", metadata: ["count": "\(undone)"]) }
         _ = try await jobs.takeBack()
+        try await cache?.takeBack()
     }
 
     /// Runs until cancelled: the house is kept every few seconds; what jobs there are is done at every wake-up
@@ -21,8 +22,17 @@ extension Images {
     package func runReconciler(logger: Logger) async {
         await withTaskGroup(of: Void.self) { group in
             group.addTask { await keepHouse(logger) }
+            if let cache {
+                group.addTask { await cache.run { try await fillCache(cache, logger) } }
+            }
             for (lane, wake) in reconcilerWake.lanes {
                 group.addTask {
+                    if lane == .imports {
+                        return await jobs.runSideBySide(
+                            lane, width: settings.imports.width, wake: wake, pauseSeconds: Self.wakeSeconds,
+                            logger: logger
+                        ) { wakeLanes(if: true) }
+                    }
                     while !Task.isCancelled {
                         await attempt("jobs failed", logger) { wakeLanes(if: try await jobs.runLane(lane)) }
                         await wake.wait(seconds: Self.wakeSeconds, clock: surroundings.clock)
@@ -58,6 +68,8 @@ extension Images {
             ("saying that this process lives failed", { try await instances.keepSeen() }),
             ("giving up uploads failed", { wakeLanes(if: try await giveUpUploads() > 0) }),
             ("emptying the recycle bin failed", { wakeLanes(if: try await emptyRecycleBin()) }),
+            ("ending imports that nobody does failed", { wakeLanes(if: try await endLostImports()) }),
+            ("forgetting tasks failed", { try await forgetTasks() }),
             ("taking back jobs failed", { wakeLanes(if: try await jobs.takeBack() > 0) }),
         ]
     }

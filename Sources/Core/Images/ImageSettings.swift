@@ -11,7 +11,9 @@ package struct ImageSettings: Sendable {
     package var propertyQuota = 128
     package var tagQuota = 128
     package var memberQuota = 128
-    /// Quotas of one project; negative is unlimited.
+    /// Where the limits of projects are kept.
+    package var limits = LimitSource.settings
+    /// Quotas of one project, when its limits are kept in the settings; negative is unlimited.
     package var imageCountQuota: Int64 = -1
     package var imageBytesQuota: Int64 = -1
     package var uploadingCountQuota: Int64 = -1
@@ -31,6 +33,8 @@ package struct ImageSettings: Sendable {
     package var uploadBufferBytes = 96 << 20
     package var signatures = SignatureSettings()
     package var formats = FormatSettings()
+    package var imports = ImportSettings()
+    package var locations = LocationSettings()
     /// The store for uploads that name none.
     package var defaultStore: StoreID = "local"
 

@@ -47,6 +47,36 @@ struct ExpectedSignature: Sendable {
     let properties: SignatureProperties
     let signature: ImageSignature
     let signer: Provenance.Signer
+    /// The signer's certificate, as the key manager gave it.
+    let certificate: [UInt8]
+
+    /// Parsing and checking a chain is work for a thread that may be kept.
+    /// - Throws: `ServiceError.badRequest` (certificate, chain).
+    init(
+        _ properties: SignatureProperties, certificate bytes: [UInt8], _ rules: SignatureSettings, at now: Timestamp
+    ) throws {
+        do {
+            let certificate = try SigningCertificate(bytes)
+            signature = try ImageSignature(
+                signatureBase64: properties.signature, hash: properties.hash, keyType: properties.keyType,
+                certificate: certificate)
+            signer = Provenance.Signer(
+                subject: certificate.subject, fingerprint: Hex.encode(certificate.fingerprintSHA256),
+                certificate: properties.certificate, keyType: properties.keyType, hash: properties.hash,
+                chain: Provenance.Chain(of: certificate, rules.chains, rules.trusted, at: now))
+        } catch {
+            throw ServiceError.badRequest("Signature verification for the image failed: \(error)")
+        }
+        self.properties = properties
+        self.certificate = bytes
+        if let reason = distrust, rules.chains == .require { throw ServiceError.badRequest(reason) }
+    }
+
+    /// What is wrong with the signer's chain; nil when nothing is, or nobody looked.
+    var distrust: String? {
+        guard case .untrusted(let reason) = signer.chain else { return nil }
+        return "Image signature certificate validation failed for certificate \(properties.certificate): \(reason)"
+    }
 
     /// - Throws: `ServiceError.badRequest` when the bytes are not those that were signed.
     func check(_ digest: [UInt8]) throws {
@@ -75,37 +105,16 @@ extension Images {
             return nil
         }
         let bytes = try await certificate(properties.certificate, as: caller, token: token)
-        let chains = rules.chains
-        let trusted = rules.trusted
         let now = now
-        // Parsing and checking a chain is work for a thread that may be kept.
-        let (signature, signer) = try await surroundings.work.run {
-            do {
-                let certificate = try SigningCertificate(bytes)
-                let signature = try ImageSignature(
-                    signatureBase64: properties.signature, hash: properties.hash, keyType: properties.keyType,
-                    certificate: certificate)
-                let chain = Provenance.Chain(of: certificate, chains, trusted, at: now)
-                return (
-                    signature,
-                    Provenance.Signer(
-                        subject: certificate.subject, fingerprint: Hex.encode(certificate.fingerprintSHA256),
-                        certificate: properties.certificate, keyType: properties.keyType, hash: properties.hash,
-                        chain: chain)
-                )
-            } catch let error as SignatureError {
-                throw ServiceError.badRequest("Signature verification for the image failed: \(error)")
-            }
+        let expected = try await surroundings.work.run {
+            try ExpectedSignature(properties, certificate: bytes, rules, at: now)
         }
-        if case .untrusted(let reason) = signer.chain {
-            let text =
-                "Image signature certificate validation failed for certificate \(properties.certificate): \(reason)"
-            guard chains != .require else { throw ServiceError.badRequest(text) }
+        if let reason = expected.distrust {
             caller.logger.warning(
                 "a signed image comes from a signer that is not trusted",
                 metadata: ["image": "\(image.id)", "certificate": "\(properties.certificate)", "reason": "\(reason)"])
         }
-        return ExpectedSignature(properties: properties, signature: signature, signer: signer)
+        return expected
     }
 
     private func certificate(_ id: SecretID, as caller: Caller, token: CallerToken?) async throws -> [UInt8] {

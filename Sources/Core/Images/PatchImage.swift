@@ -25,19 +25,31 @@ extension Images {
     /// `PATCH /v2/images/{id}`: all operations or none.
     /// - Throws: `ServiceError`: `.badRequest`, `.forbidden`, `.notFound`, `.conflict`, `.tooLarge`.
     package func patch(_ id: ImageID, _ operations: [ImagePatch], as caller: Caller) async throws -> ImageView {
+        let locations = try await gatherLocationChanges(operations, of: id, as: caller)
         let now = now
-        let (view, asksForWork) = try await database.write { db in
+        let (view, asksForWork) = try await database.write { db -> (ImageView, Bool) in
             let before = try visibleImage(id, .modifyImage, caller, in: db)
             var image = before
             let properties = try propertyAccess(caller, to: before, in: db)
             var asksForWork = false
-            for operation in operations { try apply(operation, to: &image, as: caller, properties) }
+            for (index, operation) in operations.enumerated() {
+                if LocationChanges.concerns(operation) {
+                    try applyToLocations(operation, at: index, locations, &image, as: caller, now: now, in: db)
+                } else {
+                    try apply(operation, to: &image, as: caller, properties)
+                }
+            }
             if !operations.isEmpty {
                 image.updatedAt = now
                 try Self.save(image, insteadOf: before, in: db)
-                asksForWork = try followKeys(image, insteadOf: before, as: caller, now: now, in: db)
+                if operations.contains(where: LocationChanges.concerns) {
+                    try Self.saveData(of: image, insteadOf: before, in: db)
+                    // A copy that was removed is erased.
+                    asksForWork = true
+                }
+                asksForWork = try followKeys(image, insteadOf: before, as: caller, now: now, in: db) || asksForWork
             }
-            return (ImageView(image: properties.readable(image), stores: try stores(of: image, in: db)), asksForWork)
+            return (try self.view(of: image, as: properties.readable(image), to: caller, in: db), asksForWork)
         }
         if asksForWork { reconcilerWake.signal() }
         caller.logger.info("image changed", metadata: ["image": "\(id)"])
@@ -52,10 +64,8 @@ extension Images {
             if name == "tags" {
                 throw ServiceError.badRequest("Tags are replaced as a whole: use the path /tags.")
             }
-            if name == "locations" { throw Self.locationsHidden }
             throw ServiceError.badRequest("The path /\(operation.path.joined(separator: "/")) has too many segments.")
         }
-        if name == "locations" { throw Self.locationsHidden }
         if name == "id" || ImageFields.isServerSet(name) {
             throw ServiceError.forbidden("Attribute '\(name)' is read-only.")
         }
@@ -64,10 +74,6 @@ extension Images {
         } else {
             try applyToProperty(name, operation, &image, properties)
         }
-    }
-
-    private static var locationsHidden: ServiceError {
-        .forbidden("It's not allowed to add, replace or remove locations if locations are invisible.")
     }
 
     private func applyToColumn(

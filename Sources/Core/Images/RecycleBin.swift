@@ -3,10 +3,12 @@ import Persistence
 
 /// Deleted images that can still be had back. To everyone but the operator they are deleted.
 extension Images {
-    /// A step of the deletion: what was being uploaded is given up, all else stays as it is.
+    /// A step of the deletion: what was being uploaded or imported is given up, all else stays as it is.
     func recycle(_ image: Image, now: Timestamp, in db: any SQLConnection) throws {
         // Without its bytes an image that was being uploaded is one that waits for data.
         try Self.returnToQueued(image.id, in: db)
+        try Self.returnToQueued(image.id, from: .importing, in: db)
+        try ImageLocations.cancel(of: image.id, in: db)
         try db.execute(
             """
             UPDATE images SET status_before_deletion = status, status = 'deleted', deleted_at = $1, updated_at = $1,
@@ -14,7 +16,7 @@ extension Images {
             WHERE id = $3
             """,
             now, now.adding(seconds: settings.recycleBinSeconds), image.id)
-        try BlobLedger.doomAll(of: image.id, .imageDeleted, states: ["writing"], now: now, in: db)
+        try BlobLedger.doomUnfinished(of: image.id, .imageDeleted, now: now, in: db)
         try BlobLedger.recycle(of: image.id, in: db)
     }
 
@@ -123,6 +125,7 @@ package struct RecycleBin: Sendable {
                 """,
                 now, id)
             try BlobLedger.unrecycle(of: id, in: db)
+            try ImageLocations.resume(of: id, now: now, in: db)
         }
     }
 

@@ -11,6 +11,10 @@ package struct JobKind: Identifier {
     package static let releaseKeys: JobKind = "release-keys"
     /// Tells a key manager of its own that an image needs a key, or not any more. Subject: key and image.
     package static let registerKey: JobKind = "register-key"
+    /// Brings an image's bytes in, or to further stores. Subject: the task that clients watch.
+    package static let importImage: JobKind = "import-image"
+    /// Reads what another server keeps for an image, for its digest. Subject: the location.
+    package static let hashLocation: JobKind = "hash-location"
 }
 
 /// A job's name: there is one job of a kind for a subject, however often it is asked for.
@@ -92,6 +96,8 @@ package struct JobLane: Identifier {
     package static let common: JobLane = ""
     /// Of jobs that use the key manager. No store is called so.
     package static let keys: JobLane = "@keys"
+    /// Of imports: long, and side by side (`Jobs.runSideBySide`).
+    package static let imports: JobLane = "@imports"
 
     package static func store(_ id: StoreID) -> JobLane { JobLane(id.rawValue) }
 }

@@ -1,3 +1,4 @@
+import Logging
 import Persistence
 import Synchronization
 
@@ -26,6 +27,7 @@ extension Jobs {
     /// - Returns: whether anything was done, which may have asked for work in other lanes.
     @discardableResult
     func runLane(_ lane: JobLane) async throws -> Bool {
+        if lane == .imports { return try await runAllDue(in: lane) }
         var didWork = false
         for _ in 0..<Self.roundLimit {
             let due = try await due(in: lane)
@@ -46,6 +48,48 @@ extension Jobs {
             if due.count < Self.batch || ended == 0 { return didWork }
         }
         return didWork
+    }
+
+    /// Does all that is due in a lane whose jobs have nothing in common.
+    private func runAllDue(in lane: JobLane) async throws -> Bool {
+        var didWork = false
+        for _ in 0..<Self.roundLimit {
+            let due = try await due(in: lane)
+            try Task.checkCancellation()
+            if due.isEmpty { return didWork }
+            guard await runAll(due[...]) > 0 else { return didWork }
+            didWork = true
+        }
+        return didWork
+    }
+
+    /// Does what comes in a lane of long jobs, until cancelled: up to `width` at once, each begun as soon as there is
+    /// room, so that one that hangs keeps no other waiting.
+    /// - Parameters:
+    ///   - wake: asked for work by; otherwise every `pauseSeconds`.
+    ///   - onEnd: called when a job ended, which may have asked for work in other lanes.
+    func runSideBySide(
+        _ lane: JobLane, width: Int, wake: WakeSignal, pauseSeconds: Double, logger: Logger,
+        onEnd: @escaping @Sendable () -> Void
+    ) async {
+        let running = RunningJobs()
+        await withDiscardingTaskGroup { group in
+            while !Task.isCancelled {
+                do {
+                    for name in try await due(in: lane) where running.begin(name, atMost: width) {
+                        group.addTask {
+                            let outcome = await run(name)
+                            running.end(name)
+                            if outcome == .ended { onEnd() }
+                        }
+                    }
+                } catch is CancellationError {
+                } catch {
+                    logger.error("jobs failed; they will be tried again", metadata: ["error": "\(error)"])
+                }
+                await wake.wait(seconds: pauseSeconds, clock: surroundings.clock)
+            }
+        }
     }
 
     /// - Returns: how many were ended.
@@ -82,6 +126,16 @@ extension Jobs {
             lane, bound, batch
         ) { JobName(try $0.get(0), try $0.get(1)) }
     }
+}
+
+/// The jobs that one lane of this process has begun: until it is claimed, a job still looks due.
+private final class RunningJobs: Sendable {
+    private let names = Mutex<Set<JobName>>([])
+
+    func begin(_ name: JobName, atMost limit: Int) -> Bool {
+        names.withLock { $0.count < limit && $0.insert(name).inserted }
+    }
+    func end(_ name: JobName) { names.withLock { _ = $0.remove(name) } }
 }
 
 /// What came of trying a job.

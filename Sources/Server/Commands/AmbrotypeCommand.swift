@@ -19,8 +19,8 @@ package struct AmbrotypeCommand: AsyncParsableCommand {
         version: programVersion,
         subcommands: [
             ServeCommand.self, ConfigCommand.self, ImagesCommand.self, JobsCommand.self, FsckCommand.self,
-            KeysCommand.self, MetadefsCommand.self, IdentityCommand.self, PolicyCommand.self, SignCommand.self,
-            VerifyCommand.self, VersionCommand.self,
+            KeysCommand.self, MetadefsCommand.self, IdentityCommand.self, PolicyCommand.self, AuditCommand.self,
+            SignCommand.self, VerifyCommand.self, BenchCommand.self, VersionCommand.self,
         ])
 
     package init() {}

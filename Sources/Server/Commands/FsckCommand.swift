@@ -94,7 +94,8 @@ struct FsckCommand: AsyncParsableCommand {
         let (stores, unopened) = Self.open(settings.image?.stores ?? [], surroundings)
         let fsck = Fsck(
             database: try await OpenCatalogue(settings).database, stores: stores, unopened: unopened,
-            surroundings: surroundings, options: fsckOptions)
+            remote: settings.image?.stores.first { $0.place == .http }?.id, surroundings: surroundings,
+            options: fsckOptions)
         let report = FsckReport(form: json ? .json : .text, hasGarbage: garbage)
         let bar = ProgressBar.onTerminal()
         defer { bar?.clear() }
@@ -121,10 +122,12 @@ struct FsckCommand: AsyncParsableCommand {
         var stores: [any BlobStore] = []
         var unopened: [Fsck.UnopenedStore] = []
         for choice in choices {
+            // What other servers keep is not looked at, only what the database says of it.
+            guard case .directory(let path) = choice.place else { continue }
             do {
                 stores.append(
                     try FileBlobStore(
-                        id: choice.id, directory: choice.directory, work: surroundings.work, mayInitialize: false))
+                        id: choice.id, directory: path, work: surroundings.work, mayInitialize: false))
             } catch let error as BlobError {
                 unopened.append(Fsck.UnopenedStore(id: choice.id, cause: error.cause))
             } catch {

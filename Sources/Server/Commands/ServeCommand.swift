@@ -20,7 +20,8 @@ struct ServeCommand: AsyncParsableCommand {
             clients.
 
             SIGTERM or SIGINT stops it: it accepts no more, lets running requests finish (at most \
-            shutdown_deadline_seconds) and exits with 0. A second signal ends it at once.
+            shutdown_deadline_seconds) and exits with 0. A second signal ends it at once. SIGHUP reopens the audit log, \
+            if there is one, after its file was moved away.
 
             Exit status: 78 for a wrong setting, 1 when it cannot start or run for another reason.
             """)
@@ -42,11 +43,14 @@ struct ServeCommand: AsyncParsableCommand {
         CoreDumps.forbid()
         try await Failure.reported {
             let settings = try ServerSettings(try options.resolve(listen: listen))
-            let signals = await UnixSignalsSequence(trapping: [.sigterm, .sigint])
+            // Without an audit log there is nothing to reopen, and SIGHUP is the terminal's.
+            let signals = await UnixSignalsSequence(
+                trapping: [.sigterm, .sigint] + (settings.audit == nil ? [] : [.sighup]))
             let application = try await Application(settings, in: Self.process(settings))
             let group = application.serviceGroup { urls in StandardOutput.say("ready " + urls.main) }
             try await Self.run(
-                group, until: signals, deadlineSeconds: settings.shutdownDeadlineSeconds, Logger(label: "ambrotype"))
+                group, until: signals, deadlineSeconds: settings.shutdownDeadlineSeconds, Logger(label: "ambrotype"),
+                onHangup: { application.reopenLogs() })
         }
     }
 
@@ -71,12 +75,17 @@ struct ServeCommand: AsyncParsableCommand {
     /// does a request that does not even end when it is cut off: nothing is lost by that, for whatever
     /// was under way is undone by the next start.
     private static func run(
-        _ group: ServiceGroup, until signals: UnixSignalsSequence, deadlineSeconds: Int, _ logger: Logger
+        _ group: ServiceGroup, until signals: UnixSignalsSequence, deadlineSeconds: Int, _ logger: Logger,
+        onHangup: @escaping @Sendable () -> Void
     ) async throws {
         try await withThrowingTaskGroup(of: Void.self) { tasks in
             tasks.addTask {
                 var isStopping = false
                 for await signal in signals {
+                    if signal == .sighup {
+                        onHangup()
+                        continue
+                    }
                     if isStopping {
                         logger.warning("second signal: ending at once", metadata: ["signal": "\(signal)"])
                         _exit(128 + signal.rawValue)

@@ -18,6 +18,8 @@ package struct ServerSettings: Sendable {
     /// Nil lets standard error decide.
     package var logFormat: LogFormat?
     package var hasMetrics = true
+    /// Nil when calls are not recorded.
+    package var audit: AuditChoice?
     package var identity = IdentityChoice.embedded(EmbeddedIdentityChoice())
     package var region = "RegionOne"
     /// Addresses of their own, of services that are served here.
@@ -35,6 +37,17 @@ package struct ServerSettings: Sendable {
         package init(certificate: String, key: String) {
             self.certificate = certificate
             self.key = key
+        }
+    }
+
+    package struct AuditChoice: Sendable, Equatable {
+        /// Absolute.
+        package let file: String
+        package let webhook: String?
+
+        package init(file: String, webhook: String? = nil) {
+            self.file = file
+            self.webhook = webhook
         }
     }
 
@@ -63,35 +76,13 @@ package struct ServerSettings: Sendable {
     package struct ImageChoice: Sendable {
         package var stores: [StoreChoice]
         package var settings: ImageSettings
+        /// Nil when nothing is cached.
+        package var cache: CacheChoice?
 
-        package init(stores: [StoreChoice], settings: ImageSettings) {
+        package init(stores: [StoreChoice], settings: ImageSettings, cache: CacheChoice? = nil) {
             self.stores = stores
             self.settings = settings
-        }
-    }
-
-    package struct StoreChoice: Sendable, Equatable {
-        package let id: StoreID
-        /// Absolute.
-        package let directory: String
-
-        package init(id: StoreID, directory: String) {
-            self.id = id
-            self.directory = directory
-        }
-
-        /// Nil unless it is `NAME:DIRECTORY` with a name of letters, digits, `-` and `_`.
-        init?(_ text: String) {
-            let parts = text.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false)
-            guard parts.count == 2, !parts[1].isEmpty, (1...64).contains(parts[0].utf8.count),
-                parts[0].utf8.allSatisfy({ Self.isNameByte($0) })
-            else { return nil }
-            self.init(id: StoreID(String(parts[0])), directory: absolutePath(String(parts[1])))
-        }
-
-        private static func isNameByte(_ byte: UInt8) -> Bool {
-            (48...57).contains(byte) || (97...122).contains(byte | 0x20) || byte == UInt8(ascii: "-")
-                || byte == UInt8(ascii: "_")
+            self.cache = cache
         }
     }
 
@@ -101,13 +92,6 @@ package struct ServerSettings: Sendable {
         self.listen = listen
         keys = .embedded(EmbeddedKeysChoice(masterKeyFile: self.dataDirectory + "/master-keys"))
         image = ImageChoice(stores: [.local(under: self.dataDirectory)], settings: ImageSettings())
-    }
-}
-
-extension ServerSettings.StoreChoice {
-    /// The store there is when none is configured.
-    package static func local(under dataDirectory: String) -> Self {
-        Self(id: "local", directory: dataDirectory + "/stores/local")
     }
 }
 
@@ -125,6 +109,14 @@ extension ServerSettings {
         logLevel = Logger.Level(rawValue: resolved.requiredText(.logLevel)) ?? .info
         logFormat = LogFormat(rawValue: resolved.requiredText(.logFormat))
         hasMetrics = resolved.flag(.metricsEnabled)
+        let recorded: (file: String?, webhook: String?) = (
+            resolved.text(.audit, "file"), resolved.text(.audit, "webhook")
+        )
+        if recorded.file != nil || recorded.webhook != nil {
+            // The file is what waits to be sent.
+            audit = AuditChoice(
+                file: absolutePath(recorded.file ?? dataDirectory + "/audit.log"), webhook: recorded.webhook)
+        }
         region = resolved.requiredText(.identityRegion)
         identity = Self.identity(resolved, &problems)
         image = resolved.flag(.imageEnabled) ? Self.image(resolved, dataDirectory, &problems) : nil
@@ -237,10 +229,10 @@ extension ServerSettings {
     private static func image(
         _ resolved: ResolvedSettings, _ dataDirectory: String, _ problems: inout [String]
     ) -> ImageChoice {
-        let stores = stores(resolved, dataDirectory, &problems)
+        let stores = StoreChoice.all(resolved, dataDirectory, &problems)
         var settings = ImageSettings()
         settings.hashAlgorithm = DigestAlgorithm(rawValue: resolved.requiredText(.imageHashAlgorithm)) ?? .sha512
-        settings.listLimitMax = resolved.integer(.imageListLimitMax)
+        settings.listLimitMax = resolved.integer(.imageQuota, "list")
         settings.listLimitDefault = min(settings.listLimitDefault, settings.listLimitMax)
         settings.imageCountQuota = Int64(resolved.integer(.imageQuota, "count"))
         settings.imageBytesQuota = Int64(resolved.integer(.imageQuota, "bytes"))
@@ -248,11 +240,13 @@ extension ServerSettings {
         settings.propertyQuota = resolved.integer(.imageQuota, "properties")
         settings.tagQuota = resolved.integer(.imageQuota, "tags")
         settings.memberQuota = resolved.integer(.imageQuota, "members")
-        settings.sizeCapBytes = Int64(resolved.integer(.imageSizeCap))
+        settings.sizeCapBytes = Int64(resolved.integer(.imageQuota, "image_bytes"))
+        settings.limits = limitSource(resolved)
         settings.uploadBufferBytes = resolved.integer(.imageUploadBuffer)
         settings.leaseSeconds = Int64(resolved.integer(.imageLease))
         settings.defaultStore = stores.first?.id ?? settings.defaultStore
         settings.recycleBinSeconds = Int64(resolved.integer(.imageRecycleBin))
+        settings.imports = ImportSettings(resolved, &problems)
         settings.verify(resolved, &problems)
         if let path = resolved.text(.imageSchemaFile) {
             do {
@@ -273,30 +267,15 @@ extension ServerSettings {
                 problems.append("image.policy_file: \(error)")
             }
         }
-        return ImageChoice(stores: stores, settings: settings)
+        return ImageChoice(
+            stores: stores, settings: settings, cache: CacheChoice(resolved, stores: stores, &problems))
     }
 
-    private static func stores(
-        _ resolved: ResolvedSettings, _ dataDirectory: String, _ problems: inout [String]
-    ) -> [StoreChoice] {
-        guard let items = resolved.list(.imageStores) else { return [.local(under: dataDirectory)] }
-        var stores: [StoreChoice] = []
-        for item in items {
-            guard let store = StoreChoice(item) else {
-                problems.append(
-                    "image.stores '\(item)': it is no store; allowed: NAME:DIRECTORY, the name of letters, "
-                        + "digits, - and _")
-                continue
-            }
-            if stores.contains(where: { $0.id == store.id }) {
-                problems.append("image.stores: two stores are called \(store.id)")
-            } else if stores.contains(where: { $0.directory == store.directory }) {
-                problems.append("image.stores: two stores are in \(store.directory)")
-            } else {
-                stores.append(store)
-            }
-        }
-        return stores
+    /// A Keystone's limits are within reach once there is a connection to it (`Application`).
+    private static func limitSource(_ resolved: ResolvedSettings) -> LimitSource {
+        guard resolved.text(.imageQuota, "source") == "identity" else { return .settings }
+        guard resolved.text(.identityMode) != "keystone" else { return .outOfReach }
+        return .identity(region: RegionID(resolved.requiredText(.identityRegion)))
     }
 
     private func addressProblems(mayBeInsecure: Bool) -> [String] {

@@ -147,7 +147,7 @@ extension Setting {
         "How long running requests may take to end after a signal to stop.")
     package static let idleTimeout = Setting(
         "idle_timeout_seconds", .integer(5...3600), default: .integer(75),
-        "A connection on which nothing has moved for so long is closed.")
+        "A connection on which nothing has moved for so long is closed; other limits follow (docs/operating.md).")
     package static let tls = Setting(
         "tls", .table(keys: ["certificate", "key"], of: .path),
         "PEM files: the certificate with its chain, and its private key. Both together turn TLS on.")
@@ -160,6 +160,10 @@ extension Setting {
     package static let logFormat = Setting(
         "log.format", .choice(["auto", "text", "json"]), default: .text("auto"),
         "How log lines look; auto is text on a terminal and JSON otherwise.")
+    package static let audit = Setting(
+        "audit", .table([Column("file", .path), Column("webhook", .url)]),
+        "Record every call that may change something: in a file, and at a URL that its lines are posted to "
+            + "(docs/operating.md).")
     package static let metricsEnabled = Setting(
         "metrics.enabled", .flag, default: .flag(true), "Serve GET /metrics on the main listener.")
 
@@ -194,7 +198,8 @@ extension Setting {
         "image.enabled", .flag, default: .flag(true), "Serve the Image API.")
     package static let imageStores = Setting(
         "image.stores", .list, note: "local:<data_dir>/stores/local",
-        "Where image data lives: NAME:DIRECTORY, one or more; the first takes the uploads that name none.")
+        "Where image data lives: NAME:DIRECTORY, one or more, and at most one NAME:http for what other servers keep; "
+            + "with options ;weight=10;description=TEXT;read_only=true. The first takes the uploads that name none.")
     package static let imageRecycleBin = Setting(
         "image.recycle_bin_seconds", .integer(0...31_622_400), default: .integer(0),
         "How long a deleted image can be had back by the operator; 0 is not at all.")
@@ -203,12 +208,19 @@ extension Setting {
         "The digest kept as os_hash_value of new uploads.")
     package static let imageQuota = Setting(
         "image.quota",
-        .table(keys: ["count", "bytes", "uploading", "properties", "tags", "members"], of: .integer(-1...Int.max)),
+        .table(
+            [Column("source", .choice(["settings", "identity"]))]
+                + ["count", "bytes", "uploading", "properties", "tags", "members"].map {
+                    Column($0, .integer(-1...Int.max))
+                }
+                + [Column("image_bytes", .integer(1...Int.max)), Column("list", .integer(1...10_000))]),
         defaults: [
-            "count": .integer(-1), "bytes": .integer(-1), "uploading": .integer(-1), "properties": .integer(128),
-            "tags": .integer(128), "members": .integer(128),
+            "source": .text("settings"), "count": .integer(-1), "bytes": .integer(-1), "uploading": .integer(-1),
+            "properties": .integer(128), "tags": .integer(128), "members": .integer(128),
+            "image_bytes": .integer(1 << 40), "list": .integer(1000),
         ],
-        "Images, bytes and uploads at once a project may have; properties, tags and members an image; -1 is no limit.")
+        "Images, bytes and uploads at once a project may have (or, source=identity, as the limits registered in Identity "
+            + "say); properties, tags, members and bytes an image; images a page of a list; -1 is no limit.")
     package static let imageVerification = Setting(
         "image.verification",
         .table([
@@ -216,18 +228,37 @@ extension Setting {
             Column("trusted_certificates", .path), Column("require_signed", .flag),
             Column("require_signed_projects", .text),
             Column("downloads", .choice(SignatureSettings.CheckedDownloads.allCases.map(\.rawValue))),
-            Column("format_match", .flag), Column("partition_tables", .flag),
+            Column("format_match", .flag), Column("partition_tables", .flag), Column("secure_hash", .flag),
+            Column("show_locations", .flag), Column("show_direct_url", .flag),
         ]),
         defaults: [
             "chains": .text("warn"), "require_signed": .flag(false), "downloads": .text("signed"),
-            "format_match": .flag(true), "partition_tables": .flag(true),
+            "format_match": .flag(true), "partition_tables": .flag(true), "secure_hash": .flag(true),
+            "show_locations": .flag(false), "show_direct_url": .flag(false),
         ],
-        "What image data has to prove: signers (docs/signing.md) and formats (docs/inspection.md).")
-    package static let imageSizeCap = Setting(
-        "image.size_cap_bytes", .integer(1...Int.max), default: .integer(1 << 40), "The largest image there may be.")
-    package static let imageListLimitMax = Setting(
-        "image.list_limit_max", .integer(1...10_000), default: .integer(1000),
-        "The most images one page of a list holds.")
+        "What image data has to prove: signers (docs/signing.md), formats (docs/inspection.md), digests of locations; and "
+            + "whether images show where it is (docs/stores.md).")
+    package static let imageImport = Setting(
+        "image.import",
+        .table(
+            ImportMethod.allCases.map { Column($0.settingName, .flag) }
+                + [
+                    Column("task_hours", .integer(1...8760)), Column("plugins", .text),
+                    Column("convert_to", .choice(ConversionTarget.allCases.map(\.rawValue))),
+                    Column("inject", .text), Column("inject_ignored_roles", .text),
+                ] + EgressSettings.keys.map { Column($0, .text) }),
+        defaults: [
+            "glance_direct": .flag(true), "web_download": .flag(true), "copy_image": .flag(true),
+            "task_hours": .integer(48), "convert_to": .text("raw"), "inject_ignored_roles": .text("admin"),
+        ],
+        "The import methods that there are, how long a task that ended can be looked at, what is done to what comes in "
+            + "(docs/import-plugins.md), and what may be fetched (docs/fetching.md).")
+    package static let imageCache = Setting(
+        "image.cache",
+        .table([Column("directory", .path), Column("bytes", .integer(1...Int.max)), Column("stores", .text)]),
+        defaults: ["bytes": .integer(10 << 30)],
+        "A directory for copies of images, how many bytes they may have together, and the stores, parted by spaces, whose "
+            + "images are cached when they are downloaded (docs/operating.md). Without a directory nothing is cached.")
     package static let imageSchemaFile = Setting(
         "image.schema_file", .path, note: "built in",
         "JSON file with the typed common properties (schema-image.json).")
@@ -256,12 +287,12 @@ extension Setting {
 
     package static let all: [Setting] = [
         dataDirectory, listen, allowInsecureListen, listeners, publicEndpoints, shutdownDeadline, idleTimeout,
-        tls, crossOrigins, logLevel, logFormat, metricsEnabled,
+        tls, crossOrigins, logLevel, logFormat, metricsEnabled, audit,
         identityMode, identityRegion, identityTokenLifetime,
         keystoneAuthURL, keystoneUsername, keystonePassword, keystonePasswordFile, keystoneProject,
         keystoneUserDomain, keystoneProjectDomain, keystoneCache,
-        imageEnabled, imageStores, imageRecycleBin, imageHashAlgorithm, imageVerification, imageQuota, imageSizeCap,
-        imageListLimitMax, imageSchemaFile, imagePolicyFile, imageUploadBuffer, imageLease,
+        imageEnabled, imageStores, imageRecycleBin, imageHashAlgorithm, imageVerification, imageQuota, imageImport,
+        imageCache, imageSchemaFile, imagePolicyFile, imageUploadBuffer, imageLease,
         keysMode, keysBarbicanURL, keysRetention, keysMasterKeyFile,
     ]
 
@@ -272,5 +303,7 @@ extension Setting {
         "identity.public_endpoint": "public_endpoints.identity",
         "image.listen": "listeners.image",
         "image.public_endpoint": "public_endpoints.image",
+        "image.size_cap_bytes": "image.quota.image_bytes",
+        "image.list_limit_max": "image.quota.list",
     ]
 }

@@ -121,7 +121,7 @@ private struct FaultyConnection: SQLConnection {
             return sql.replacing("INSERT INTO", with: "INSERT OR REPLACE INTO")
         }
         if sql.contains("UPDATE images SET status = 'active'") {
-            return sql.replacing(" AND status = 'saving'", with: "")
+            return sql.replacing(" AND status = $8", with: " AND $8 <> ''")
         }
         guard sql.contains("epoch = $"), sql.contains("'writing'") else { return sql }
         return sql.replacing(" AND epoch = $", with: " AND 0 <> $").replacing("AND state = 'writing'", with: "")

@@ -36,6 +36,10 @@ package struct ServerOptions: Sendable {
     package var imageCountQuota: Int64 = -1
     /// How long the longest piece of blocking work takes; 0 runs it in place.
     package var workDelayMicroseconds = 0
+    /// A second store, `second`, and other servers to import from.
+    package var hasImports = false
+    /// Whether the second store has no room.
+    package var isSecondStoreFull = false
     /// Nil for a cloud without keys.
     package var keys: SimulatedKeys?
     /// When the world began.
@@ -60,6 +64,7 @@ package struct ServerOptions: Sendable {
 /// disk, clock and scheduler.
 package final class SimulatedServer: Sendable {
     package static let storeDirectory = "/store"
+    package static let secondStoreDirectory = "/second"
     package static let databaseDirectory = "/db"
     private static let databaseFile = "/db/catalogue.db"
 
@@ -68,6 +73,8 @@ package final class SimulatedServer: Sendable {
     package let stall: Stall
     package let database: any SQLDatabase
     package let store: FileBlobStore
+    /// Only where there are imports.
+    package let secondStore: FileBlobStore?
     package let images: Images
     package let bin: RecycleBin
     /// Also where a Barbican has the keys: then nothing is in it.
@@ -98,6 +105,13 @@ package final class SimulatedServer: Sendable {
         database = plant.database(sqlite)
         store = try FileBlobStore(
             id: "local", directory: Self.storeDirectory, work: work, disk: plant.disk(mount), reserveBytes: 0)
+        let second =
+            options.hasImports
+            ? try FileBlobStore(
+                id: "second", directory: Self.secondStoreDirectory, work: work, disk: plant.disk(mount), reserveBytes: 0
+            )
+            : nil
+        secondStore = second
         settings = options.imageSettings
         keys = options.keys
         secrets = Secrets(
@@ -114,11 +128,12 @@ package final class SimulatedServer: Sendable {
                 await Self.remains(of: $0, database, mount)
             }
         }
+        var stores: [any BlobStore] = [store]
+        if let second { stores.append(options.isSecondStoreFull ? FullStore(inner: second) : second) }
         images = Images(
-            database: database, stores: StoreSet([store], default: "local"), surroundings: surroundings,
-            settings: settings, keys: keyManager, seal: Self.seal, instance: InstanceID(surroundings.uuid()),
-            node: name,
-            logger: Self.quiet)
+            database: database, stores: StoreSet(stores, default: "local"), surroundings: surroundings,
+            settings: settings, keys: keyManager, remote: options.hasImports ? SimulatedRemote(executor) : nil,
+            seal: Self.seal, instance: InstanceID(surroundings.uuid()), node: name, logger: Self.quiet)
         bin = RecycleBin(database: database, clock: clock, settings: settings)
         if keys != nil { try await secrets.open() }
         try await images.recover(logger: Self.quiet)
@@ -154,7 +169,8 @@ package final class SimulatedServer: Sendable {
         var options = Fsck.Options()
         options.reading = .everything
         let findings = Findings()
-        let fsck = Fsck(database: database, stores: [store], surroundings: surroundings, options: options)
+        let stores: [any BlobStore] = secondStore.map { [store, $0] } ?? [store]
+        let fsck = Fsck(database: database, stores: stores, surroundings: surroundings, options: options)
         let summary = try await fsck.run { event in
             if case .finding(let finding, _) = event { findings.add("fsck: \(finding)") }
         }
@@ -169,9 +185,9 @@ package final class SimulatedServer: Sendable {
 
     package static let quiet = Logger(label: "simulation") { _ in SwiftLogNoOpLogHandler() }
 
-    package static func caller(_ project: ProjectID) -> Caller {
+    package static func caller(_ project: ProjectID, roles: Set<String> = ["member", "reader"]) -> Caller {
         Caller(
-            userID: "u", projectID: project, roles: ["member", "reader"], requestID: "req-simulated", logger: quiet)
+            userID: "u", projectID: project, roles: roles, requestID: "req-simulated", logger: quiet)
     }
 
     /// Reconciles until nothing is left to do, letting time pass for what waits for it.
@@ -204,7 +220,8 @@ package final class SimulatedServer: Sendable {
             try db.first(
                 """
                 SELECT (SELECT COUNT(*) FROM blobs WHERE state IN ('writing', 'doomed')) + (SELECT COUNT(*) FROM jobs)
-                    + (SELECT COUNT(*) FROM images WHERE status IN ('saving', 'uploading', 'importing'))\(edges)
+                    + (SELECT COUNT(*) FROM images WHERE status IN ('saving', 'importing') OR status = 'uploading'
+                        AND NOT EXISTS (SELECT 1 FROM blobs b WHERE b.image_id = images.id AND b.state = 'live'))\(edges)
                 """
             ) { try $0.get(0, as: Int.self) == 0 } ?? false
         }
