@@ -1,11 +1,13 @@
 """The functional behaviours of the specification, by number: definitions, property protections, health."""
 
+import re
 import uuid
 
 import pytest
 import requests
 import yaml
 
+from ambrotype import REPOSITORY
 from clouds import unique
 from conftest import site_of
 from image_api import expect
@@ -132,3 +134,11 @@ def test_behaviour52_health_both_ways(start):
     assert (disabled.status_code, disabled.text) == (503, "DISABLED BY FILE")
     switch.unlink()
     assert requests.get(server.url + "/healthcheck", timeout=30).status_code == 200
+
+
+def test_every_behaviour_has_a_test():
+    named = set()
+    for directory in ("APITests", "UnitTests", "Interop"):
+        for file in (REPOSITORY / "Tests" / directory).glob("*.*"):
+            named |= {int(number) for number in re.findall(r"behaviour(\d\d)_", file.read_text(errors="replace"))}
+    assert named == set(range(1, 53))
