@@ -5,7 +5,7 @@
 
 The server must have been started once: its database has to be there, and so does the project `demo`, which gets its
 share of the images. The rows are those that uploads of empty images leave: with `--files` the empty files are written
-too, and `ambrotype fsck` finds nothing. Without them a million images take a minute and fsck misses their bytes.
+too, and `ambrotype fsck` finds nothing. Without them it is quicker, and fsck misses their bytes.
 
 The images follow from the seed. Of a hundred, 15 are public, 5 are community images, 20 are shared and one of those
 is shared with the next project; each has three properties and one tag; one in a thousand has the tag `rare`, one in
