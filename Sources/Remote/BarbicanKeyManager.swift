@@ -171,7 +171,7 @@ extension KeyConsumer {
     fileprivate var text: String { "\(service)/\(resourceType) \(resourceID)" }
 
     fileprivate var json: String {
-        let q = JSONText.quoted
+        let q = { (text: String) in JSONValue.string(text).text }
         return """
             {"service": \(q(service)), "resource_type": \(q(resourceType)), "resource_id": \(q(resourceID))}
             """

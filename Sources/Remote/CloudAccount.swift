@@ -1,3 +1,5 @@
+import Core
+
 /// Who uses a cloud, where, and how it is proven: an entry of a `clouds.yaml` (openstacksdk, "Configuring OpenStack
 /// SDK Applications").
 package struct CloudAccount: Sendable {
@@ -36,7 +38,7 @@ package struct CloudAccount: Sendable {
 
     /// The body of `POST /v3/auth/tokens`.
     var loginDocument: String {
-        let q = JSONText.quoted
+        let q = { (text: String) in JSONValue.string(text).text }
         switch credential {
         case .application(let id, let secret):
             return """
@@ -62,8 +64,8 @@ package struct CloudAccount: Sendable {
 
     private static func member(_ named: Named) -> String {
         switch named {
-        case .id(let id): "\"id\": \(JSONText.quoted(id))"
-        case .name(let name): "\"name\": \(JSONText.quoted(name))"
+        case .id(let id): "\"id\": \(JSONValue.string(id).text)"
+        case .name(let name): "\"name\": \(JSONValue.string(name).text)"
         }
     }
 }

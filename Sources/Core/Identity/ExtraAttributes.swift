@@ -8,7 +8,7 @@ package struct ExtraAttributes: Sendable, Hashable, SQLBindable, SQLReadable {
 
     package init(_ members: [String: JSONValue] = [:]) { self.members = members }
 
-    package var sqlValue: SQLValue { .text(members.isEmpty ? "" : JSONText.encode(.object(members))) }
+    package var sqlValue: SQLValue { .text(members.isEmpty ? "" : JSONValue.object(members).text) }
 
     package init?(sqlValue: SQLValue) {
         guard case .text(let text) = sqlValue else { return nil }
@@ -31,62 +31,12 @@ struct TagList: SQLBindable, SQLReadable {
     let tags: [String]
     init(_ tags: [String]) { self.tags = tags }
 
-    var sqlValue: SQLValue { .text(tags.isEmpty ? "" : JSONText.encode(.array(tags.map { .string($0) }))) }
+    var sqlValue: SQLValue { .text(tags.isEmpty ? "" : JSONValue.array(tags.map { .string($0) }).text) }
 
     init?(sqlValue: SQLValue) {
         guard case .text(let text) = sqlValue else { return nil }
         let parsed = text.isEmpty ? .array([]) : try? JSONValue(parsing: ByteBuffer(string: text))
         guard let values = parsed?.arrayValue else { return nil }
         tags = values.compactMap(\.stringValue)
-    }
-}
-
-/// JSON (RFC 8259) as text for a column.
-enum JSONText {
-    static func encode(_ value: JSONValue) -> String {
-        var out = ""
-        write(value, &out)
-        return out
-    }
-
-    private static func write(_ value: JSONValue, _ out: inout String) {
-        switch value {
-        case .null: out += "null"
-        case .bool(let flag): out += flag ? "true" : "false"
-        case .integer(let number): out += String(number)
-        case .number(let number): out += number.isFinite ? "\(number)" : "null"
-        case .string(let text): quote(text, &out)
-        case .array(let values):
-            out += "["
-            for (index, value) in values.enumerated() {
-                if index > 0 { out += "," }
-                write(value, &out)
-            }
-            out += "]"
-        case .object(let members):
-            out += "{"
-            for (index, member) in members.sorted(by: { $0.key < $1.key }).enumerated() {
-                if index > 0 { out += "," }
-                quote(member.key, &out)
-                out += ":"
-                write(member.value, &out)
-            }
-            out += "}"
-        }
-    }
-
-    private static func quote(_ text: String, _ out: inout String) {
-        out += "\""
-        for scalar in text.unicodeScalars {
-            switch scalar {
-            case "\"": out += "\\\""
-            case "\\": out += "\\\\"
-            case "\u{0}"..<" ":
-                let hex = String(scalar.value, radix: 16)
-                out += "\\u" + String(repeating: "0", count: 4 - hex.count) + hex
-            default: out.unicodeScalars.append(scalar)
-            }
-        }
-        out += "\""
     }
 }

@@ -163,7 +163,7 @@ struct ResourceBody {
     /// What no one asked for, without what only the server says.
     mutating func rest() throws -> ExtraAttributes {
         for name in ["id", "links", "extra"] { members.removeValue(forKey: name) }
-        guard JSONText.encode(.object(members)).utf8.count <= Self.extraBytes else {
+        guard JSONValue.object(members).text.utf8.count <= Self.extraBytes else {
             throw Self.invalid(resource, "its further attributes take more than \(Self.extraBytes) bytes")
         }
         guard members.keys.allSatisfy({ $0.utf8.count <= 255 }) else {

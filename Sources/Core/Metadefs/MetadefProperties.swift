@@ -76,7 +76,7 @@ struct JSONColumn: SQLBindable, SQLReadable {
     let value: JSONValue
     init(_ value: JSONValue) { self.value = value }
 
-    var sqlValue: SQLValue { .text(JSONText.encode(value)) }
+    var sqlValue: SQLValue { .text(value.text) }
 
     init?(sqlValue: SQLValue) {
         guard case .text(let text) = sqlValue, let value = try? JSONValue(parsing: ByteBuffer(string: text)) else {

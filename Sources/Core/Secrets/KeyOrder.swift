@@ -64,7 +64,7 @@ package struct OrderMeta: Sendable, Equatable, SQLBindable, SQLReadable {
         members["name"] = name.map { .string($0) }
         members["expiration"] = expiresAt.map { .integer($0.microseconds) }
         members["payload_content_type"] = contentType.map { .string($0) }
-        return .text(JSONText.encode(.object(members)))
+        return .text(JSONValue.object(members).text)
     }
 
     package init?(sqlValue: SQLValue) {
