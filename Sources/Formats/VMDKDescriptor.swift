@@ -2,6 +2,16 @@
 enum VMDKDescriptor {
     private static let check = "descriptor"
 
+    /// What a content id without its leading zeros can leave behind.
+    private static let remnantBytes = 6
+
+    /// Whether nothing is behind a descriptor, or what qemu leaves there now and then: it writes a new content id of up to
+    /// eight digits in the place of the old one, and what becomes shorter keeps a few bytes of its old end behind the new.
+    private static func isRemnant(_ rest: ArraySlice<UInt8>, of text: ArraySlice<UInt8>) -> Bool {
+        let count = (rest.lastIndex { $0 != 0 } ?? rest.startIndex - 1) + 1 - rest.startIndex
+        return count <= remnantBytes && rest.prefix(count).elementsEqual(text.suffix(count))
+    }
+
     /// Refuses a descriptor that has a line which is not understood, or that makes the disk need another file.
     ///
     /// - Parameter descriptor: all sectors of the descriptor.
@@ -10,9 +20,9 @@ enum VMDKDescriptor {
         guard let end = bytes.firstIndex(of: 0) else {
             throw descriptor.finding(check, at: 0, "the descriptor has no end")
         }
-        try descriptor.require(
-            bytes[end...].allSatisfy { $0 == 0 }, check, at: end, "something is hidden behind the descriptor's end")
         let text = bytes[..<end]
+        try descriptor.require(
+            isRemnant(bytes[(end + 1)...], of: text), check, at: end, "something is hidden behind the descriptor's end")
         try descriptor.require(
             text.allSatisfy { (0x20...0x7e).contains($0) || (0x09...0x0d).contains($0) }, check, at: 0,
             "the descriptor is not ASCII text")

@@ -79,6 +79,13 @@ extension Hostile {
             text("no text at all", "subformat", Samples.descriptor, ""),
             Hostile(
                 "text behind the end", .vmdk, "descriptor", Samples.vmdk.changed { $0.text("RW 1 FLAT", at: 5000) }),
+            Hostile("more of an old end than is left", .vmdk, "descriptor", Samples.vmdk(remnantBytes: 7)),
+            Hostile(
+                "a byte of no old end", .vmdk, "descriptor",
+                Samples.vmdk(Samples.descriptor) { $0.text("x", at: 512 + Samples.descriptor.utf8.count + 1) }),
+            Hostile(
+                "an old end that is not at the end", .vmdk, "descriptor",
+                Samples.vmdk(Samples.descriptor) { $0.text("\n", at: 512 + Samples.descriptor.utf8.count + 2) }),
             Hostile(
                 "no end of the text", .vmdk, "descriptor",
                 Samples.vmdk.changed { $0.bytes([UInt8](repeating: 0x0a, count: 10_240 - 400), at: 912) }),

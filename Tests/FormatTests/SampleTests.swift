@@ -9,6 +9,8 @@ import Testing
         ("VHD", "vhd", Samples.vhd, Int64(Samples.diskBytes)),
         ("VHDX", "vhdx", Samples.vhdx, Int64(Samples.diskBytes)),
         ("VMDK", "vmdk", Samples.vmdk, Int64(Samples.diskBytes)),
+        ("VMDK with a byte of its old end", "vmdk", Samples.vmdk(remnantBytes: 1), Int64(Samples.diskBytes)),
+        ("VMDK with six bytes of its old end", "vmdk", Samples.vmdk(remnantBytes: 6), Int64(Samples.diskBytes)),
         ("VMDK with a footer", "vmdk", Samples.streamVMDK, Int64(Samples.diskBytes)),
         ("VDI", "vdi", Samples.vdi, Int64(Samples.diskBytes)),
         ("LUKS", "luks", Samples.luks, Samples.luksPayloadBytes),

@@ -22,6 +22,11 @@ extension Samples {
 
     static let vmdk = vmdk(descriptor)
 
+    /// Behind the end of the descriptor are its last bytes once more: it was longer before.
+    static func vmdk(remnantBytes count: Int) -> Bytes {
+        vmdk(descriptor) { $0.text(String(descriptor.suffix(count)), at: 512 + descriptor.utf8.count + 1) }
+    }
+
     /// - Parameter change: changes header and grain directories; the descriptor has been put already.
     static func vmdk(_ descriptor: String, sectors: UInt64 = 20, _ change: (inout Bytes) -> Void = { _ in }) -> Bytes {
         Bytes(count: 65_536).changed {
