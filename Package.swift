@@ -89,7 +89,9 @@ let package = Package(
             swiftSettings: ours),
         .target(
             name: "API",
-            dependencies: ["Core", hummingbirdCore, httpTypes, logging, metrics, nioCore, nioHTTP1, nioHTTPTypes],
+            dependencies: [
+                "Compression", "Core", hummingbirdCore, httpTypes, logging, metrics, nioCore, nioHTTP1, nioHTTPTypes,
+            ],
             swiftSettings: ours),
         .target(
             name: "Server",

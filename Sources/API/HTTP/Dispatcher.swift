@@ -70,6 +70,7 @@ package struct Dispatcher: Sendable {
             request.head, stream, connection.files(channel, surroundings.clock),
             client: channel.remoteAddress?.ipAddress)
         complete(&outcome.response, to: request.head)
+        await AnswerCompression.apply(to: &outcome.response, for: request.head.headerFields)
         // An unread body would be read to its end for nothing, gigabytes of it: say so and close.
         if !stream.isConsumed, !(connection.hasWhole(request: number) && stream.byteCount == 0) {
             outcome.response.headers[.connection] = "close"
@@ -112,16 +113,23 @@ package struct Dispatcher: Sendable {
                 token: token, requestID: exchange.requestID, logger: exchange.logger)
             guard let caller, let ready = try brief(exchange, caller) else { return nil }
             var response = Response(status: ready.status, headers: ready.headers, body: .init())
-            response.headers[.contentLength] = String(ready.bytes.readableBytes)
+            var bytes = ready.bytes
+            response.headers[.contentLength] = String(bytes.readableBytes)
+            if AnswerCompression.concerns(ready.headers, byteCount: bytes.readableBytes) {
+                guard bytes.readableBytes <= AnswerCompression.mostBytesAtOnce else { return nil }
+                response.headers.append(HTTPField(name: .vary, value: "Accept-Encoding"))
+                if AnswerCompression.isAccepted(by: head.headerFields) {
+                    bytes = AnswerCompression.pack(bytes, &response.headers) ?? bytes
+                }
+            }
             response.headers[.openstackRequestID] = exchange.requestID
             service.complete(&response, to: exchange)
             complete(&response, to: head)
             let outcome = Outcome(
                 response: response, template: mount.prefix + route.template, service: service.type,
                 requestID: exchange.requestID, caller: caller)
-            let bytesOut = ready.bytes.readableBytes
-            record(outcome, head, start, bytesIn: 0, bytesOut: bytesOut, failure: nil)
-            return ReadyAnswer(head: response.head, body: ready.bytes)
+            record(outcome, head, start, bytesIn: 0, bytesOut: bytes.readableBytes, failure: nil)
+            return ReadyAnswer(head: response.head, body: bytes)
         } catch {
             return nil
         }
