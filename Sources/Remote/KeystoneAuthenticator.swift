@@ -33,6 +33,9 @@ package final class KeystoneAuthenticator: Authenticator {
         try await client.checkReachable()
     }
 
+    /// The catalogues of this Keystone's tokens, asked for over the same connections.
+    package var catalogue: KeystoneCatalogue { KeystoneCatalogue(client) }
+
     /// The limits of projects that this Keystone keeps, asked for over the same connections.
     package func limits(ofService type: String, region: String, logger: Logger) -> KeystoneLimits {
         KeystoneLimits(

@@ -104,6 +104,22 @@ final class KeystoneClient: Sendable {
         }
     }
 
+    /// The catalogue that a token's bearer sees: `GET /v3/auth/catalog`.
+    func catalogue(for token: CallerToken) async throws -> JSONValue {
+        let operation = "read catalogue"
+        var request = HTTPClientRequest(url: baseURL + "/auth/catalog")
+        request.headers = ["X-Auth-Token": token.text, "Accept": "application/json"]
+        let (response, body) = try await send(request, operation: operation)
+        switch response.status {
+        case .ok: return try json(body, operation: operation)
+        case .unauthorized, .notFound:
+            throw KeystoneError(.unknownToken, operation: operation, cause: "\(response.status.code)")
+        default:
+            throw KeystoneError(
+                .unexpected, operation: operation, cause: "Keystone answered \(response.status.code)")
+        }
+    }
+
     private func ownToken() async throws -> OwnToken {
         let own = try await ownTokens.value(for: ownTokenKey, load: logIn)
         if own.expiresAt > clock.now.adding(seconds: Self.renewalSeconds) { return own }
@@ -123,7 +139,7 @@ final class KeystoneClient: Sendable {
     /// A new token of ours in a project, with the catalogue. Keystone answers 401 both to wrong credentials and
     /// where we have no role: `.refused`.
     func logIn(to project: ProjectID) async throws -> (token: String, document: JSONValue) {
-        try await logIn(scope: "{\"project\": {\"id\": \(JSONText.quoted(project.rawValue))}}", query: "")
+        try await logIn(scope: "{\"project\": {\"id\": \(JSONValue.string(project.rawValue).text)}}", query: "")
     }
 
     /// A new token in our own project, with the catalogue.
@@ -156,14 +172,14 @@ final class KeystoneClient: Sendable {
     }
 
     private var ownScope: String {
-        let q = JSONText.quoted
+        let q = { (text: String) in JSONValue.string(text).text }
         return """
             {"project": {"name": \(q(settings.projectName)), "domain": {"name": \(q(settings.projectDomainName))}}}
             """
     }
 
     private func loginDocument(scope: String) -> ByteBuffer {
-        let q = JSONText.quoted
+        let q = { (text: String) in JSONValue.string(text).text }
         return ByteBuffer(
             string: """
                 {"auth": {"identity": {"methods": ["password"], "password": {"user": {"name": \(q(settings.username)), \

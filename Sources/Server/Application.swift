@@ -88,6 +88,8 @@ package final class Application: Sendable {
             certificates: secrets.map { EmbeddedCertificates($0) } ?? barbican)
         audit = try await Self.openAudit(settings.audit, directory, process)
         let limitKeeper = keystone
+        let catalogue: (any ServiceCatalogue)? =
+            keystone?.catalogue ?? Self.embeddedCatalogue(database, tokenKeys, process.surroundings)
         images = try await settings.image.asyncMap {
             let seal = try await Self.recordSeal(directory)
             var choice = $0
@@ -97,9 +99,20 @@ package final class Application: Sendable {
                         ofService: ImageSettings.serviceType, region: settings.region, logger: process.logger))
             }
             return try await Self.openImages(
-                choice, keys, seal, database, process,
+                choice, keys, seal, catalogue, database, process,
                 importSteps: try OpenImportSteps.steps(choice.settings, scratch: directory.scratch, process))
         }
+    }
+
+    /// Apart from the Identity that answers requests, which comes later, and remembers no tokens.
+    private static func embeddedCatalogue(
+        _ database: SQLiteDatabase, _ tokenKeys: TokenKeys?, _ surroundings: Surroundings
+    ) -> EmbeddedCatalogue? {
+        guard let tokenKeys else { return nil }
+        var settings = IdentitySettings()
+        settings.tokenCacheSeconds = 0
+        return EmbeddedCatalogue(
+            IdentityService(database: database, surroundings: surroundings, settings: settings, keys: tokenKeys))
     }
 
     private static func recordSeal(_ directory: DataDirectory) async throws -> RecordSeal {
@@ -192,8 +205,9 @@ package final class Application: Sendable {
     }
 
     private static func openImages(
-        _ choice: ServerSettings.ImageChoice, _ keys: KeyParts, _ seal: RecordSeal, _ database: SQLiteDatabase,
-        _ process: Process, importSteps: [any ImportStep]
+        _ choice: ServerSettings.ImageChoice, _ keys: KeyParts, _ seal: RecordSeal,
+        _ catalogue: (any ServiceCatalogue)?, _ database: SQLiteDatabase, _ process: Process,
+        importSteps: [any ImportStep]
     ) async throws -> Images {
         let algorithm = choice.settings.hashAlgorithm
         if algorithm.isWeak {
@@ -228,9 +242,8 @@ package final class Application: Sendable {
                 connector: SocketConnector(group: process.eventLoopGroup))
         let images = Images(
             database: database, stores: stores, surroundings: process.surroundings, settings: choice.settings,
-            keys: keys.manager, certificates: keys.certificates, remote: remote, importSteps: importSteps, seal: seal,
-            cache: cache,
-            instance: InstanceID(process.surroundings.uuid()),
+            keys: keys.manager, certificates: keys.certificates, remote: remote, catalogue: catalogue,
+            importSteps: importSteps, seal: seal, cache: cache, instance: InstanceID(process.surroundings.uuid()),
             logger: process.logger)
         try await StartProblem.wrapping("interrupted uploads") { try await images.recover(logger: process.logger) }
         try await StartProblem.wrapping("keys of images") { _ = try await images.registerKeys() }

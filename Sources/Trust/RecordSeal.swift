@@ -70,6 +70,26 @@ package struct RecordSeal: Sendable {
         ConstantTime.equal(seal, self.seal(fields))
     }
 
+    /// Closes what has to be kept for a while and nobody is to read in the database: AES-256-GCM under a key that is
+    /// made of this one (HMAC as a key derivation function in one step, NIST SP 800-108).
+    /// - Parameters:
+    ///   - nonce: random, never used before.
+    ///   - context: where it is kept. It is needed again to read it.
+    package func conceal(_ text: String, nonce: [UInt8], in context: [String]) -> [UInt8] {
+        Sealing.seal(
+            SecretBytes(copying: Array(text.utf8)), with: concealingKey, nonce: nonce, context: Self.message(context))
+    }
+
+    /// - Returns: nil for what is not this key's, was changed, or was kept elsewhere.
+    package func reveal(_ sealed: [UInt8], in context: [String]) -> String? {
+        let text = try? Sealing.open(sealed, with: concealingKey, context: Self.message(context))
+        return text?.withUnsafeBytes { String(decoding: $0, as: UTF8.self) }
+    }
+
+    private var concealingKey: SecretBytes {
+        SecretBytes(copying: Self.code(of: Array("ambrotype concealed text".utf8), key))
+    }
+
     private static func message(_ fields: [String?]) -> [UInt8] {
         var out: [UInt8] = [1]
         for field in fields {

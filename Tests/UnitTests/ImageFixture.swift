@@ -56,13 +56,15 @@ final class ImageFixture: Sendable {
     static let seal = RecordSeal(key: SecretBytes(copying: [UInt8](repeating: 7, count: 32)))
     let settings: ImageSettings
     private let remote: (any RemoteContentSource)?
+    private let catalogue: (any ServiceCatalogue)?
     private let steps: [any ImportStep]
 
     init(
         _ change: (inout ImageSettings) -> Void = { _ in }, stores: [StoreID] = ["local"],
         traits: [StoreID: StoreTraits] = [:], keys: (any KeyManager)? = nil,
         certificates: (any CertificateSource)? = nil,
-        remote: (any RemoteContentSource)? = nil, steps: [any ImportStep] = [],
+        remote: (any RemoteContentSource)? = nil, catalogue: (any ServiceCatalogue)? = nil,
+        steps: [any ImportStep] = [],
         wrapping: (any BlobStore) -> any BlobStore = { $0 }
     ) async throws {
         directory = FileManager.default.temporaryDirectory.appending(path: "ambrotype-\(UUID().uuidString)")
@@ -85,11 +87,12 @@ final class ImageFixture: Sendable {
         change(&settings)
         self.settings = settings
         self.remote = remote
+        self.catalogue = catalogue
         self.steps = steps
         images = Images(
             database: database, stores: self.stores, surroundings: surroundings, settings: settings, keys: keys,
-            certificates: certificates, remote: remote, importSteps: steps, seal: Self.seal, instance: "this",
-            logger: .silent)
+            certificates: certificates, remote: remote, catalogue: catalogue, importSteps: steps, seal: Self.seal,
+            instance: "this", logger: .silent)
     }
 
     deinit { try? FileManager.default.removeItem(at: directory) }
@@ -98,7 +101,7 @@ final class ImageFixture: Sendable {
     func restarted() -> Images {
         Images(
             database: database, stores: stores, surroundings: surroundings, settings: settings, remote: remote,
-            importSteps: steps, seal: Self.seal, instance: "another", logger: .silent)
+            catalogue: catalogue, importSteps: steps, seal: Self.seal, instance: "another", logger: .silent)
     }
 
     func caller(_ project: ProjectID = "p1", roles: Set<String> = ["member", "reader"]) -> Caller {

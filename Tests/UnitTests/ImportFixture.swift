@@ -19,6 +19,8 @@ final class FakeRemote: RemoteContentSource {
     }
     private let answers: Mutex<[String: [Answer]]>
     let opened = Mutex<[String]>([])
+    /// The headers of each request, `name: value`.
+    let sent = Mutex<[[String]]>([])
 
     init(_ answers: [String: [Answer]] = [:]) { self.answers = Mutex(answers) }
 
@@ -36,6 +38,7 @@ final class FakeRemote: RemoteContentSource {
     ) async throws -> RemoteContent {
         try judge(url)
         opened.withLock { $0.append(url) }
+        sent.withLock { $0.append(headers.map { "\($0.name): \($0.value)" }) }
         let answer = answers.withLock { all -> Answer? in
             guard let next = all[url]?.first else { return nil }
             if all[url]!.count > 1 { all[url]!.removeFirst() }
@@ -133,8 +136,10 @@ extension ImageFixture {
         return id
     }
 
-    func importImage(_ id: ImageID, _ json: JSONValue, as caller: Caller? = nil) async throws {
-        try await images.importImage(id, try request(json), as: caller ?? self.caller())
+    func importImage(
+        _ id: ImageID, _ json: JSONValue, as caller: Caller? = nil, token: CallerToken? = nil
+    ) async throws {
+        try await images.importImage(id, try request(json), as: caller ?? self.caller(), token: token)
     }
 
     func download(_ id: ImageID, to stores: [JSONValue]? = nil, mustAllSucceed: Bool = true) async throws {

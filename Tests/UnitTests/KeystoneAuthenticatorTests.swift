@@ -499,6 +499,43 @@ import Testing
         }
     }
 
+    // MARK: The catalogue
+
+    @Test func aCatalogueIsReadAsTheTokensBearer() async throws {
+        let catalogue = """
+            {"catalog": [
+              {"type": "compute", "endpoints": [{"region_id": "one", "interface": "public", "url": "http://nova"}]},
+              {"type": "image", "endpoints": [
+                {"region_id": "one", "region": "one", "interface": "internal", "url": "http://inside"},
+                {"region_id": "one", "region": "one", "interface": "public", "url": "http://glance-one"},
+                {"region_id": "two", "interface": "public", "url": "http://glance-two/v2"}]}]}
+            """
+        try await withKeystone { keystone, authenticator in
+            func url(_ token: String, _ region: String, _ interface: String) async throws -> String? {
+                try await authenticator.catalogue.url(
+                    ofService: "image", region: region, interface: interface, for: CallerToken(token))
+            }
+            keystone.intercept { request in
+                guard request.uri == "/v3/auth/catalog" else { return nil }
+                switch request.headers.first(name: "X-Auth-Token") {
+                case "good": return KeystoneFake.Answer(status: 200, body: catalogue)
+                case "busy": return KeystoneFake.Answer(status: 503)
+                default: return KeystoneFake.Answer(status: 401)
+                }
+            }
+            let found = [
+                try await url("good", "one", "public"), try await url("good", "two", "public"),
+                try await url("good", "two", "internal"), try await url("good", "three", "public"),
+            ]
+            #expect(found == ["http://glance-one", "http://glance-two/v2", nil, nil])
+            #expect(keystone.loginCount == 0)
+            for (token, status) in [("forged", 401), ("busy", 503)] {
+                let error = try await #require(throws: ServiceError.self) { _ = try await url(token, "one", "public") }
+                #expect(error.status == status)
+            }
+        }
+    }
+
     @Test func settingsNeverShowThePassword() {
         let settings = KeystoneSettings(authURL: "http://k", username: "u", password: "my-secret")
         for text in ["\(settings)", String(reflecting: settings), String(describing: [settings])] {

@@ -36,6 +36,21 @@ import Trust
         #expect(!seal.isIntact([], over: fields))
     }
 
+    @Test func whatIsConcealedIsReadWhereItWasKeptAlone() {
+        let nonce = [UInt8](repeating: 3, count: Sealing.nonceBytes)
+        let closed = seal.conceal("a token", nonce: nonce, in: ["task"])
+        #expect(seal.reveal(closed, in: ["task"]) == "a token")
+        #expect(seal.reveal(closed, in: ["other task"]) == nil)
+        #expect(seal.reveal([], in: ["task"]) == nil)
+        let other = RecordSeal(key: SecretBytes(copying: [UInt8](repeating: 2, count: 32)))
+        #expect(other.reveal(closed, in: ["task"]) == nil)
+        for index in closed.indices {
+            var changed = closed
+            changed[index] ^= 1
+            #expect(seal.reveal(changed, in: ["task"]) == nil)
+        }
+    }
+
     @Test func anotherKeyMakesAnotherSeal() {
         let other = RecordSeal(key: SecretBytes(copying: [UInt8](repeating: 2, count: 32)))
         #expect(other.keyID != seal.keyID)

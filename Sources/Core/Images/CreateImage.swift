@@ -32,7 +32,7 @@ extension Images {
         if draft.visibility == .public { try settings.policy.require(.publicizeImage, caller, target) }
         if draft.visibility == .community { try settings.policy.require(.communitizeImage, caller, target) }
         try requireTagRoom(draft.tags.count)
-        try requirePropertyRoom(draft.properties)
+        try settings.requirePropertyRoom(draft.properties)
         let now = now
         let image = Image(
             id: draft.id ?? ImageID(surroundings.uuid()), name: draft.name, status: .queued,
@@ -96,16 +96,18 @@ extension Images {
                 "The limit on tags of an image is \(settings.tagQuota), \(count) were asked for.")
         }
     }
+}
 
+extension ImageSettings {
     /// An image's properties are read with it and listed with it, a thousand images a page.
     private static let propertyBytesLimit = 256 << 10
 
     /// The server's own properties (`os_glance…`) do not count.
     func requirePropertyRoom(_ properties: [String: String?]) throws {
         let count = properties.keys.count { !ImageFields.isReserved($0) }
-        guard settings.propertyQuota < 0 || count <= settings.propertyQuota else {
+        guard propertyQuota < 0 || count <= propertyQuota else {
             throw ServiceError.tooLarge(
-                "The limit on properties of an image is \(settings.propertyQuota), \(count) were asked for.")
+                "The limit on properties of an image is \(propertyQuota), \(count) were asked for.")
         }
         let bytes = properties.reduce(0) { $0 + $1.key.utf8.count + ($1.value?.utf8.count ?? 0) }
         guard bytes <= Self.propertyBytesLimit else {

@@ -18,6 +18,8 @@ package struct Images: Sendable {
     let certificates: (any CertificateSource)?
     /// What fetches from other servers; nil when nothing is fetched.
     let remote: (any RemoteContentSource)?
+    /// Where the cloud's other image services are; nil when nobody says.
+    let catalogue: (any ServiceCatalogue)?
     /// What makes the records of what was verified this server's own.
     let seal: RecordSeal
     let intake: BlobIntake
@@ -35,8 +37,9 @@ package struct Images: Sendable {
     package init(
         database: any SQLDatabase, stores: StoreSet, surroundings: Surroundings, settings: ImageSettings,
         keys: (any KeyManager)? = nil, certificates: (any CertificateSource)? = nil,
-        remote: (any RemoteContentSource)? = nil, importSteps: [any ImportStep] = [], seal: RecordSeal,
-        cache: ImageCacheSettings? = nil, instance: InstanceID, node: String = "local", logger: Logger
+        remote: (any RemoteContentSource)? = nil, catalogue: (any ServiceCatalogue)? = nil,
+        importSteps: [any ImportStep] = [], seal: RecordSeal, cache: ImageCacheSettings? = nil, instance: InstanceID,
+        node: String = "local", logger: Logger
     ) {
         let database = LimitLearningDatabase.wrapping(database, for: settings.limits)
         self.database = database
@@ -46,6 +49,7 @@ package struct Images: Sendable {
         self.keys = keys
         self.certificates = certificates
         self.remote = remote
+        self.catalogue = catalogue
         self.seal = seal
         self.cache = cache.map {
             ImageCache(
@@ -66,8 +70,8 @@ package struct Images: Sendable {
         let release = ReleaseKeys(database: database, clock: clock, keys: keys, logger: logger)
         let register = RegisterKeys(database: database, clock: clock, keys: keys)
         let imports = ImportWorker(
-            database: database, stores: stores, intake: intake, seal: seal, remote: remote, steps: importSteps,
-            logger: logger)
+            database: database, stores: stores, intake: intake, seal: seal, remote: remote, catalogue: catalogue,
+            steps: importSteps, logger: logger)
         let hash = HashLocation(
             database: database, remote: RemoteStore(stores, remote), surroundings: surroundings, seal: seal,
             taskHours: settings.imports.taskHours, logger: logger)

@@ -144,12 +144,12 @@ extension Images {
             }
             let value = try ImageFields(settings: settings).property(name, operation.value)
             image.properties[name] = .some(value)
-            try requirePropertyRoom(image.properties)
+            try settings.requirePropertyRoom(image.properties)
         case .replace:
             try properties.requireChange(.update, name)
             guard exists else { throw ServiceError.conflict("Property \(name) does not exist.") }
             image.properties[name] = .some(try ImageFields(settings: settings).property(name, operation.value))
-            try requirePropertyRoom(image.properties)
+            try settings.requirePropertyRoom(image.properties)
         case .remove:
             try properties.requireChange(.delete, name)
             guard exists else { throw ServiceError.conflict("Property \(name) does not exist.") }

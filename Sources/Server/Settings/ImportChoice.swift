@@ -7,6 +7,7 @@ extension ImportSettings {
         let table = Setting.imageImport
         methods = ImportMethod.allCases.filter { resolved.flag(table, $0.settingName) }
         taskHours = Int64(resolved.integer(table, "task_hours"))
+        copiedProperties = (resolved.text(table, "copied_properties") ?? "").split(separator: " ").map(String.init)
         plugins = ImportPlugins(resolved, &problems)
         do throws(EgressSettings.Invalid) {
             let texts = EgressSettings.keys.compactMap { key in resolved.text(table, key).map { (key, $0) } }

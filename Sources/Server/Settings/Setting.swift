@@ -246,9 +246,12 @@ extension Setting {
                     Column("task_hours", .integer(1...8760)), Column("plugins", .text),
                     Column("convert_to", .choice(ConversionTarget.allCases.map(\.rawValue))),
                     Column("inject", .text), Column("inject_ignored_roles", .text),
+                    Column("copied_properties", .text),
                 ] + EgressSettings.keys.map { Column($0, .text) }),
         defaults: [
             "glance_direct": .flag(true), "web_download": .flag(true), "copy_image": .flag(true),
+            "glance_download": .flag(false),
+            "copied_properties": .text(ImportSettings().copiedProperties.joined(separator: " ")),
             "task_hours": .integer(48), "convert_to": .text("raw"), "inject_ignored_roles": .text("admin"),
         ],
         "The import methods that there are, how long a task that ended can be looked at, what is done to what comes in "

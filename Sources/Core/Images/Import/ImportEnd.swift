@@ -9,7 +9,8 @@ enum ImportEnd {
         _ task: ImageTask, _ message: String, at stores: [StoreID] = [], _ settings: ImageSettings, now: Timestamp,
         in db: any SQLConnection
     ) throws {
-        if let image = task.image, try db.image(image) != nil {
+        if let image = task.image, let record = try db.image(image) {
+            try ImportPlan.restoreDescription(record, of: task.id, in: db)
             let without = try db.query(
                 """
                 SELECT t.store FROM import_targets t LEFT JOIN blobs b ON b.id = t.blob AND b.role = 'data'

@@ -1,6 +1,7 @@
 import Logging
 import NIOCore
 import Persistence
+import Trust
 
 /// Bytes that come into staged blobs: what is fetched, and what steps make of it.
 extension ImportRun {
@@ -10,20 +11,29 @@ extension ImportRun {
         guard let remote = worker.remote, let uri = plan.uri else {
             throw ServiceError.conflict("The import method web-download is not enabled any more.")
         }
-        // Another attempt tries another store: one that takes nothing need not be all there is.
-        let store = plan.targets[Int(job.attempts) % plan.targets.count].store
         let content = try await remote.open(uri)
         do {
-            return try await stage(content.body, declaredSizeBytes: content.sizeBytes, in: store, plan) { _, _ in }
+            return try await stage(
+                content.body, declaredSizeBytes: content.sizeBytes, in: stagingStore(plan), plan
+            ) { _, _ in }
         } catch let error as BlobError where error.code == .readOnly && plan.targets.count > 1 {
             throw BlobError(code: .unavailable, operation: error.operation, cause: error.cause)
         }
     }
 
+    /// Another attempt tries another store: one that takes nothing need not be all there is.
+    func stagingStore(_ plan: ImportPlan) -> StoreID {
+        plan.targets[Int(job.attempts) % plan.targets.count].store
+    }
+
     /// Takes a body into a new staged blob, which becomes the import's source in place of the one it has.
-    /// - Parameter alongside: further steps of the transaction that does so; told the new blob's size.
+    /// - Parameters:
+    ///   - algorithms: the digests that `check` needs.
+    ///   - check: throws for bytes that are not what was to come.
+    ///   - alongside: further steps of the transaction that does so.
     func stage<Body: AsyncSequence & Sendable>(
         _ body: Body, declaredSizeBytes: Int64?, in storeID: StoreID, _ plan: ImportPlan,
+        algorithms: Set<DigestAlgorithm> = [], check: @escaping @Sendable (UploadedBytes) throws -> Void = { _ in },
         alongside: @escaping @Sendable (Image, any SQLConnection) throws -> Void
     ) async throws -> ImportPlan where Body.Element == ByteBuffer {
         guard let image = plan.task.image else { throw ImportLost() }
@@ -39,7 +49,8 @@ extension ImportRun {
                 forgivenBytes: plan.source?.sizeBytes ?? 0, in: db)
         }
         do {
-            try await intake.stream(body, into: store, claim, [], nil) { bytes, writer in
+            try await intake.stream(body, into: store, claim, algorithms, nil) { bytes, writer in
+                try check(bytes)
                 try await writer.commit()
                 let now = now
                 try await write(plan) { image, db in

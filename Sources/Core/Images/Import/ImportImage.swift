@@ -1,10 +1,17 @@
 import Logging
 import Persistence
+import Trust
 
 extension Images {
     /// The methods that clients are told of, and may use.
     package var importMethods: [ImportMethod] {
-        settings.imports.methods.filter { $0 != .webDownload || remote != nil }
+        settings.imports.methods.filter { method in
+            switch method {
+            case .glanceDirect, .copyImage: true
+            case .webDownload: remote != nil
+            case .glanceDownload: remote != nil && catalogue != nil
+            }
+        }
     }
 
     /// `POST /v2/images/{id}/import`: asks for the bytes that an image is to have, and answers before they are there.
@@ -33,10 +40,18 @@ extension Images {
         if let uri = request.uri { try judge(uri) }
         let signature =
             request.method == .copyImage ? nil : try await expectedSignature(of: image, as: caller, token: token)
+        guard request.glance == nil || token != nil else {
+            throw ServiceError.unauthorized("glance-download needs the caller's token.")
+        }
         let taskID = TaskID(surroundings.uuid())
         let now = now
         let isAsked = try await database.write { db in
-            try beginImport(id, request, signature, taskID, as: caller, now: now, in: db)
+            let isAsked = try beginImport(id, request, signature, taskID, as: caller, now: now, in: db)
+            if isAsked, request.glance != nil, let token {
+                try ImportPlan.keep(
+                    token, of: taskID, seal, nonce: surroundings.randomness.bytes(Sealing.nonceBytes), in: db)
+            }
+            return isAsked
         }
         guard isAsked else { return }
         reconcilerWake.signal()
@@ -111,7 +126,8 @@ extension Images {
             switch method {
             case .copyImage: (.active, "Only images with status active can be targeted for copying.")
             case .glanceDirect: (.uploading, "Image needs to be staged before 'glance-direct' method can be used.")
-            case .webDownload: (.queued, "Image needs to be in 'queued' state to use 'web-download' method.")
+            case .webDownload, .glanceDownload:
+                (.queued, "Image needs to be in 'queued' state to use '\(method.rawValue)' method.")
             }
         guard image.status == needed else { throw ServiceError.conflict(refusal) }
         for (name, value) in [("container_format", image.containerFormat), ("disk_format", image.diskFormat)]

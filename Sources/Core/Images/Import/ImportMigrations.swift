@@ -5,6 +5,7 @@ enum ImportMigrations {
     static let all = [
         Migration(210, "staged bytes", stagedBytes),
         Migration(211, "tasks and imports", tasks + imports),
+        Migration(212, "imports from other image services", [glance]),
     ]
 
     /// Staged bytes are a blob like any other that is not its image's data: not served, not counted among its stores.
@@ -43,6 +44,16 @@ enum ImportMigrations {
         "CREATE INDEX tasks_expiring ON tasks (expires_at, id) WHERE expires_at IS NOT NULL",
         "CREATE INDEX tasks_open ON tasks (created_at, id) WHERE status IN ('pending', 'processing')",
     ]
+
+    /// Of `glance-download`: the token of whoever asked for it, closed (`RecordSeal.conceal`), and what of the image's
+    /// record the other service's description replaced, once it has.
+    private static let glance = """
+        CREATE TABLE import_glance (
+            task_id TEXT PRIMARY KEY REFERENCES imports (task_id),
+            token TEXT NOT NULL,
+            replaced TEXT
+        )
+        """
 
     /// What an import is to do and how far it is; gone when its task ends.
     ///

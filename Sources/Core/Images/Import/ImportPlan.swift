@@ -109,6 +109,7 @@ extension ImportPlan {
 
     static func remove(_ id: TaskID, in db: any SQLConnection) throws {
         try db.execute("DELETE FROM import_targets WHERE task_id = $1", id)
+        try db.execute("DELETE FROM import_glance WHERE task_id = $1", id)
         try db.execute("DELETE FROM imports WHERE task_id = $1", id)
     }
 }
@@ -122,7 +123,7 @@ enum ImportMarks {
     static let importing = "os_glance_importing_to_stores"
     static let failed = "os_glance_failed_import"
 
-    static func set(_ name: String, _ value: String, of image: ImageID, in db: any SQLConnection) throws {
+    static func set(_ name: String, _ value: String?, of image: ImageID, in db: any SQLConnection) throws {
         try db.execute(
             """
             INSERT INTO image_properties (image_id, name, value) VALUES ($1, $2, $3)

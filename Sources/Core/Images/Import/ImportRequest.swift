@@ -5,6 +5,8 @@ package struct ImportRequest: Sendable {
     package let method: ImportMethod
     /// Of `web-download`.
     package let uri: String?
+    /// Of `glance-download`.
+    let glance: GlanceSource?
     /// Named by the body or the header; nil when neither names any.
     package let stores: [StoreID]?
     package let wantsAllStores: Bool
@@ -34,6 +36,7 @@ package struct ImportRequest: Sendable {
         }
         self.method = known
         uri = try Self.uri(method["uri"], for: known)
+        glance = known == .glanceDownload ? try GlanceSource(method) : nil
         wantsAllStores = try Self.flag("all_stores", json) ?? false
         mustAllSucceed = try Self.flag("all_stores_must_succeed", json) ?? true
         let named = try Self.stores(json["stores"])

@@ -22,6 +22,7 @@ struct ImportWorker: Sendable {
     let intake: BlobIntake
     let seal: RecordSeal
     let remote: (any RemoteContentSource)?
+    let catalogue: (any ServiceCatalogue)?
     let steps: [any ImportStep]
     let logger: Logger
 
@@ -166,7 +167,13 @@ struct ImportRun: Sendable {
     /// - Returns: the last transaction's steps.
     func toItsEnd(_ start: ImportPlan) async throws -> @Sendable (any SQLConnection) throws -> Void {
         var plan = start
-        if plan.method == .webDownload, plan.source == nil { plan = try await fetch(plan) }
+        if plan.source == nil {
+            switch plan.method {
+            case .webDownload: plan = try await fetch(plan)
+            case .glanceDownload: plan = try await fetchFromGlance(plan)
+            case .glanceDirect, .copyImage: break
+            }
+        }
         if plan.method != .copyImage {
             guard plan.source != nil else {
                 throw ServiceError.conflict("The staged data is gone.")
