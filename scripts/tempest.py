@@ -21,11 +21,14 @@ import configparser
 import contextlib
 import functools
 import http.server
+import json
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import threading
+import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,6 +42,8 @@ sys.path.insert(0, str(REPOSITORY / "Tests/Interop"))
 from ambrotype import BINARY, Server  # noqa: E402
 
 WORK = REPOSITORY / ".run/tempest"
+# The type of the second endpoint in the catalogue.
+REMOTE = "image_remote"
 BIN = Path(sys.executable).parent
 
 
@@ -93,12 +98,12 @@ def web_server():
         server.shutdown()
 
 
-def server_settings(web_port: int) -> dict:
+def server_settings(ports: tuple[int, ...]) -> dict:
     """Everything that tempest has tests of: several stores, imports from the loopback, locations, a cache."""
     return {"image": {
         "stores": [f"fast:{WORK}/stores/fast;weight=100", f"cheap:{WORK}/stores/cheap;weight=200", "web:http"],
-        "import": {"glance_direct": True, "web_download": True, "copy_image": True,
-                   "allowed_ports": f"80 443 {web_port}", "allowed_networks": "127.0.0.0/8"},
+        "import": {"glance_direct": True, "web_download": True, "copy_image": True, "glance_download": True,
+                   "allowed_ports": " ".join(map(str, (80, 443, *ports))), "allowed_networks": "127.0.0.0/8"},
         # Its lists are of images whose bytes are of no format.
         "verification": {"show_locations": True, "format_match": False},
         "cache": {"directory": f"{WORK}/cache"},
@@ -127,6 +132,7 @@ def write_configuration(path: Path, clouds_file: Path, web_port: int) -> None:
         "enforce_scope": {"glance": "true", "keystone": "true", "barbican": "true"},
         "key_manager": {"region": region, "min_microversion": "1.0", "max_microversion": "1.2"},
         "image": {"region": region, "hashing_algorithm": "sha512", "image_caching_enabled": "true",
+                  "alternate_image_endpoint": REMOTE,
                   "build_timeout": "60", "http_image": f"http://127.0.0.1:{web_port}/image.bin",
                   "http_qcow2_image": f"http://127.0.0.1:{web_port}/image.qcow2"},
         "image-feature-enabled": {
@@ -138,6 +144,37 @@ def write_configuration(path: Path, clouds_file: Path, web_port: int) -> None:
     with open(path, "w") as file:
         config.write(file)
     path.chmod(0o600)
+
+
+def add_remote(clouds_file: Path) -> None:
+    """A second entry in the catalogue for the tests that go to another node of the service: it is the same server, for
+    a catalogue of images has one. What one stages any imports or deletes; that each has a cache of its own, which
+    test_remote_and_self_cache wants to see, it cannot show."""
+    cloud = yaml.safe_load(clouds_file.read_text())["clouds"]["ambrotype-admin"]
+    auth = cloud["auth"]
+    domain = {"name": "Default"}
+
+    def post(path: str, body: dict, **headers: str) -> tuple[dict, dict]:
+        request = urllib.request.Request(auth["auth_url"].removesuffix("/v3") + "/v3" + path, json.dumps(body).encode(),
+                                         {"Content-Type": "application/json", **headers})
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request) as answer:
+            return json.load(answer), answer.headers
+
+    document, headers = post("/auth/tokens", {"auth": {
+        "identity": {"methods": ["password"], "password": {"user": {
+            "name": auth["username"], "domain": domain, "password": auth["password"]}}},
+        "scope": {"project": {"name": auth["project_name"], "domain": domain}}}})
+    token = {"X-Auth-Token": headers["X-Subject-Token"]}
+    image = next(entry for entry in document["token"]["catalog"] if entry["type"] == "image")["endpoints"][0]
+    service, _ = post("/services", {"service": {"type": REMOTE, "name": "glance-remote"}}, **token)
+    post("/endpoints", {"endpoint": {"service_id": service["service"]["id"], "interface": "public",
+                                     "region_id": image["region_id"], "url": image["url"]}}, **token)
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
 
 
 def run(regex: str, clouds_file: Path, web_port: int) -> dict[str, tuple[str, str]]:
@@ -198,12 +235,16 @@ def main() -> int:
         web_port = stack.enter_context(web_server())
         if clouds_file is None:
             config = WORK / "ambrotype.yaml"
-            config.write_text(yaml.safe_dump(server_settings(web_port)))
-            server = stack.enter_context(Server(data, config=config, log=WORK / "server.log"))
+            # Known beforehand: glance-download fetches from the server itself.
+            port = free_port()
+            config.write_text(yaml.safe_dump(server_settings((web_port, port))))
+            server = stack.enter_context(
+                Server(data, config=config, log=WORK / "server.log", listen=f"127.0.0.1:{port}"))
             clouds_file = server.data_dir / "clouds.yaml"
             # Its tests of metadata definitions take the first resource type there is.
             subprocess.run([BINARY, "metadefs", "load", REPOSITORY / "Tests/Interop/metadefs", "--data-dir", data],
                            check=True, stdout=subprocess.DEVNULL)
+            add_remote(clouds_file)
         found = run(arguments.regex or suite.regex, clouds_file, web_port)
 
     listed = {line for line in suite.passing.read_text().splitlines() if line and not line.startswith("#")}
