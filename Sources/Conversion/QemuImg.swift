@@ -110,6 +110,7 @@ struct QemuConversion: ImageConversion {
             throw ServiceError.tooLarge(
                 "The disk in the image has \(diskBytes) bytes; images of up to \(maximumBytes) bytes are taken.")
         }
+        try await check(image, source, diskBytes: diskBytes, logger: logger)
         let scratch = tool.scratch
         let result = try await preparing { try UnnamedFile(in: scratch) }
         self.target.hold(result)
@@ -163,9 +164,27 @@ struct QemuConversion: ImageConversion {
         return facts.diskBytes
     }
 
-    /// - Parameter message: for the user; is given how it ended, if that tells anything.
+    /// Whether the image's tables are whole: where they lead to no data, a conversion would make zeros of it.
+    private func check(_ image: UnnamedFile, _ format: DiskFormat, diskBytes: Int64, logger: Logger) async throws {
+        // The others have no tables that it knows to check.
+        guard [.qcow2, .qed, .vdi, .vhdx, .vmdk].contains(format) else { return }
+        let seconds = tool.limits.seconds(for: diskBytes)
+        let program = ConfinedProgram(
+            path: tool.path, arguments: ["check", "-q", Self.node(format, descriptor: 3)], files: [image],
+            cpuSeconds: UInt64(seconds), wallSeconds: seconds)
+        _ = try await run(program, accepting: [0, Self.leaksOnly], logger: logger) {
+            "The image is damaged: its tables do not fit its data\($0)."
+        }
+    }
+
+    /// What `qemu-img check` says of an image that has clusters nothing refers to: larger than it need be.
+    private static let leaksOnly: Int32 = 3
+
+    /// - Parameters:
+    ///   - statuses: of the program, when all is well.
+    ///   - message: for the user; is given how it ended, if that tells anything.
     private func run(
-        _ program: ConfinedProgram, logger: Logger, message: (String) -> String
+        _ program: ConfinedProgram, accepting statuses: Set<Int32> = [0], logger: Logger, message: (String) -> String
     ) async throws -> ByteBuffer {
         let outcome: ConfinedProgram.Outcome
         do {
@@ -173,7 +192,9 @@ struct QemuConversion: ImageConversion {
         } catch let error as FileFailure {
             throw ServiceError.unavailable("Images cannot be converted now.", cause: error)
         }
-        if outcome.end == .exited(0) { return ByteBuffer(bytes: outcome.output) }
+        if case .exited(let status) = outcome.end, statuses.contains(status) {
+            return ByteBuffer(bytes: outcome.output)
+        }
         let complaint = outcome.complaintText
         logger.notice("qemu-img failed", metadata: ["end": "\(outcome.end)", "stderr": "\(complaint)"])
         switch outcome.end {

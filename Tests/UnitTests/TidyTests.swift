@@ -39,7 +39,7 @@ import Testing
         "Blobs": ["Core", "Trust", "CLinuxIO"],
         "Conversion": ["CLinuxIO", "Core", "Formats"],
         "Remote": ["Core", "Trust", "AsyncHTTPClient", "HTTPTypes", "NIOHTTP1", "NIOSSL"],
-        "API": ["Core", "HTTPTypes", "HummingbirdCore", "NIOHTTP1", "NIOHTTPTypes"],
+        "API": ["Compression", "Core", "HTTPTypes", "HummingbirdCore", "NIOHTTP1", "NIOHTTPTypes"],
         "Server": [
             "API", "Blobs", "Conversion", "Core", "Persistence", "Remote", "Trust", "HTTPTypes", "HummingbirdCore",
             "HummingbirdTLS",

@@ -269,9 +269,11 @@ extension UploadChunk {
     }
 }
 
-/// Gathers a body's parts without copying them, unless a part is a small piece of a large buffer:
-/// keeping it would keep the whole buffer.
+/// Gathers a body's parts without copying them, unless a part is a small piece of a large buffer, for keeping it would
+/// keep the whole buffer; or is small, for a buffer of its own takes more memory than it.
 private struct ChunkBuilder {
+    private static let smallPartBytes = 4096
+
     private var buffers: [ByteBuffer] = []
     private var gathered: ByteBuffer?
     private var targetBytes = 0
@@ -287,7 +289,7 @@ private struct ChunkBuilder {
 
     mutating func add(_ part: ByteBuffer) {
         count += part.readableBytes
-        if part.readableBytes * 2 >= part.storageCapacity {
+        if part.readableBytes >= Self.smallPartBytes, part.readableBytes * 2 >= part.storageCapacity {
             closeGathered()
             buffers.append(part)
         } else {

@@ -188,8 +188,8 @@ final class OverheadLimit: ChannelInboundHandler {
 
     struct Exceeded: Error {}
 
-    /// The least a chunk takes beside its one byte is five.
-    private static let perContentByte = 16
+    /// Chunks of a byte take five beside it, and a processor: what comes so is not meant to be taken.
+    private static let perContentByte = 2
     private static let limitBytes = 1 << 20
 
     private var wireBytes = 0
