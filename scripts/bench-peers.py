@@ -88,6 +88,8 @@ class Side:
     parts: tuple[str, ...] = PARTS
     # For those that cannot make one.
     image: str | None = None
+    # For those that end connections without saying so, as uWSGI does.
+    closes: bool = False
     fill = staticmethod(lambda count: None)
     api: ImageAPI | None = None
 
@@ -96,6 +98,8 @@ class Side:
                    self.url, *arguments]
         for pid in self.pids:
             command += ["--server-pid", str(pid)]
+        if self.closes:
+            command.append("--close")
         if self.image and operation in ("get", "download"):
             command += ["--image", self.image]
         ran = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OS_TOKEN": self.token})
@@ -172,7 +176,7 @@ def glance(lab: Path) -> Side:
     pids = [int(Path(run, "glance.pid").read_text())]
     if database == "mariadb":
         pids.append(int(Path(run, "mariadb.pid").read_text()))
-    side = Side("Glance", f"http://{host}:{port}", issue("id"), pids)
+    side = Side("Glance", f"http://{host}:{port}", issue("id"), pids, closes=True)
     side.api = ImageAPI(side.url, side.token)
     owner = issue("project_id")
     there = 0

@@ -34,8 +34,8 @@ BLOB = """INSERT INTO blobs (id, store, image_id, project, state, charged_bytes,
     VALUES (?, 'local', ?, ?, 'live', 0, 0, 1, ?)"""
 PROPERTY = "INSERT INTO image_properties (image_id, name, value) VALUES (?, ?, ?)"
 TAG = "INSERT INTO image_tags (image_id, tag) VALUES (?, ?)"
-MEMBER = """INSERT INTO image_members (image_id, member, status, created_at, updated_at)
-    VALUES (?, ?, 'accepted', ?, ?)"""
+MEMBER = """INSERT INTO image_members (image_id, member, status, created_at, updated_at, image_created_at)
+    VALUES (?, ?, 'accepted', ?, ?, ?)"""
 
 
 def uuid(numbers: random.Random) -> str:
@@ -74,7 +74,7 @@ class Catalogue:
             which = self.numbers.randrange(1000)
             tags.append((image, "rare" if which == 0 else "common" if which <= 100 else f"tag-{n % 100}"))
             if kind == 39:
-                members.append((image, self.owners[(place + 1) % len(self.owners)], now, now))
+                members.append((image, self.owners[(place + 1) % len(self.owners)], now, now, now))
         return images, blobs, properties, tags, members
 
 

@@ -63,6 +63,8 @@ package final class SQLiteDatabase: SQLDatabase, @unchecked Sendable {
         // What is deleted is overwritten in the pages that change anyway: an erased key's wrapping is gone.
         try writer.run("PRAGMA secure_delete = FAST")
         try writer.run("PRAGMA journal_size_limit = 67108864")
+        // In pages: what many commits change is copied into the main file once.
+        try writer.run("PRAGMA wal_autocheckpoint = 4096")
         level = try writer.run("PRAGMA synchronous") { $0.value(0) } == .integer(2) ? 2 : -1
         guard level == 2 else {
             throw SQLError(

@@ -32,6 +32,9 @@ final class SQLiteHandle: @unchecked Sendable {
             let statements = KnownStatements(opened)
             try statements.run("PRAGMA foreign_keys = ON")
             try statements.run("PRAGMA cache_size = -\(cacheKiB)")
+            // Pages are read where the kernel has them, without a call and a copy each. SQLite takes as much of it as it
+            // was built to (2 GiB), and nothing where the file system is not the kernel's.
+            try statements.run("PRAGMA mmap_size = 1099511627776")
             if !isReader {
                 let mode = try statements.run("PRAGMA journal_mode = WAL") { $0.text(0) }
                 guard mode == "wal" else {

@@ -1,4 +1,4 @@
-/// The indexes of lists: migrations 204 and 205.
+/// The indexes of lists: migrations 204 to 206.
 ///
 /// An arm of a list (`ImageListArm`) is the first columns of an index, a filter by equality or the sort key the next,
 /// and `created_at, id` the last: so each arm is read in order from wherever the page begins. There are two indexes a
@@ -45,6 +45,18 @@ enum ImageListIndexes {
         index("virtual_size", "virtual_size, id", "virtual_size IS NOT NULL"),
         index("hash_algorithm", "os_hash_algo, id", "os_hash_algo IS NOT NULL"),
         "CREATE INDEX blobs_store ON blobs (store, id)",
+    ]
+
+    /// When an image was made never changes, so a share can have it too: what is shared with a project is then read in the
+    /// order that lists have unless another is asked for.
+    static let shares = [
+        "ALTER TABLE image_members ADD COLUMN image_created_at BIGINT NOT NULL DEFAULT 0",
+        """
+        UPDATE image_members SET image_created_at =
+            (SELECT i.created_at FROM images i WHERE i.id = image_members.image_id)
+        """,
+        "DROP INDEX image_members_member",
+        "CREATE INDEX image_members_member ON image_members (member, status, image_created_at, image_id)",
     ]
 
     private static func index(_ name: String, _ columns: String, _ condition: String? = nil) -> String {

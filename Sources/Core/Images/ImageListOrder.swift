@@ -72,6 +72,9 @@ package struct ImageListOrder: Sendable {
     /// One direction throughout: what an index is read in.
     var isOneWay: Bool { terms.allSatisfy { $0.direction == terms[0].direction } }
 
+    /// Whether it is the order of the images' age, which an index of shares holds as well.
+    var isByAge: Bool { isOneWay && terms.map(\.column.key) == [.createdAt, .id] }
+
     /// Whether the indexes of an arm hold this order: at most one column before created_at and id.
     package var isIndexed: Bool {
         let keys = terms.map(\.column.key)

@@ -8,7 +8,7 @@ package struct ImageListArm: Sendable, Equatable {
         /// A project's of a visibility.
         case owned(ProjectID, Image.Visibility)
         /// Others' images that are shared with the project; of one other, if that is all that is asked for.
-        case sharedWith(ProjectID, ImageMember.Status?, owner: ProjectID?)
+        case sharedWith(ProjectID, ImageMember.Status, owner: ProjectID?)
     }
     package let source: Source
 
@@ -33,21 +33,23 @@ package struct ImageListArm: Sendable, Equatable {
     }
 
     private static func sources(_ query: ImageListQuery, _ project: ProjectID, _ isAdmin: Bool) -> [Source] {
-        let shared = Source.sharedWith(project, query.memberStatus, owner: nil)
+        // A status each, for an index has each in order.
+        let statuses = query.memberStatus.map { [$0] } ?? ImageMember.Status.allCases
+        let shared = statuses.map { Source.sharedWith(project, $0, owner: nil) }
         switch (query.scope, isAdmin) {
         case (.standard, true): return [.all(.public), .all(.shared), .all(.private), .owned(project, .community)]
         case (.all, true): return Image.Visibility.allCases.map { .all($0) }
         case (.only(let visibility), true): return [.all(visibility)]
         case (.standard, false):
             return [
-                .owned(project, .private), .owned(project, .shared), .owned(project, .community), .all(.public), shared,
-            ]
+                .owned(project, .private), .owned(project, .shared), .owned(project, .community), .all(.public),
+            ] + shared
         case (.all, false):
-            return [.owned(project, .private), .owned(project, .shared), .all(.community), .all(.public), shared]
+            return [.owned(project, .private), .owned(project, .shared), .all(.community), .all(.public)] + shared
         case (.only(.public), false): return [.all(.public)]
         case (.only(.community), false): return [.all(.community)]
         case (.only(.private), false): return [.owned(project, .private)]
-        case (.only(.shared), false): return [.owned(project, .shared), shared]
+        case (.only(.shared), false): return [.owned(project, .shared)] + shared
         }
     }
 }
@@ -62,6 +64,8 @@ package struct ImageListStatement {
     /// Whether the images are sorted after they were found: then no planner may find them by their order.
     private let isSorted: Bool
     private var hidden = ""
+    /// Whether the arm that is being written is read from the shares, in the order of their images' age.
+    private var isSharesFirst = false
     /// What is selected beside the record because it is sorted by, and where each term of the order is in the result.
     private var extraColumns: [String] = []
     private var orderPositions: [Int] = []
@@ -83,8 +87,14 @@ package struct ImageListStatement {
     }
 
     private func sql(of term: ImageListOrder.Term) -> String {
-        isSorted ? term.column.hiddenSQL : term.column.sql
+        let sql = isSorted ? term.column.hiddenSQL : term.column.sql
+        return isSharesFirst ? Self.ofShares[sql] ?? sql : sql
     }
+
+    /// What a share has of its image, so that a walk over shares is in order.
+    private static let ofShares = ["i.id": "m.image_id", "i.created_at": "m.image_created_at"]
+    private static let columnsOfShares =
+        ImageRow.columns.split(separator: ", ").map { ofShares[String($0)] ?? String($0) }.joined(separator: ", ")
 
     mutating func bind(_ value: any SQLBindable) -> String {
         arguments.append(value)
@@ -109,9 +119,10 @@ package struct ImageListStatement {
         var pins: [String?] = []
         for value in pinned?.values ?? [] { pins.append("\(pinned!.column.sql) = \(statement.bind(value))") }
         if pins.isEmpty { pins = [nil] }
-        let positions = statement.positions(after: marker, without: pinned)
         var selects: [String] = []
         for arm in arms {
+            statement.isSharesFirst = statement.order.isByAge && !arm.isIndexed
+            let positions = statement.positions(after: marker, without: pinned)
             let base = statement.condition(of: arm, isFound: true)
             for pin in pins {
                 for position in positions {
@@ -203,10 +214,12 @@ package struct ImageListStatement {
             return shown + ["\(owner) = \(bind(project))", "\(visibility) = \(bind(value.rawValue))"]
         case .sharedWith(let project, let status, let owner):
             let project = bind(project)
-            var member = "SELECT m.image_id FROM image_members m WHERE m.member = \(project)"
-            if let status { member += " AND m.status = \(bind(status.rawValue))" }
+            let member = "m.member = \(project) AND m.status = \(bind(status.rawValue))"
+            let isShared =
+                isFound && isSharesFirst
+                ? member : "i.id IN (SELECT m.image_id FROM image_members m WHERE \(member))"
             return [
-                "i.deleted_at IS NULL", "i.os_hidden + 0 = \(hidden)", "i.id IN (\(member))",
+                "i.deleted_at IS NULL", "i.os_hidden + 0 = \(hidden)", isShared,
                 "i.visibility || '' = '\(Image.Visibility.shared.rawValue)'",
                 owner.map { "i.owner || '' = \(bind($0))" } ?? "(i.owner IS NULL OR i.owner || '' <> \(project))",
             ]
@@ -236,9 +249,12 @@ package struct ImageListStatement {
     }
 
     private func select(_ conditions: [String], fits: String?) -> String {
-        var columns = ([ImageRow.columns] + extraColumns).joined(separator: ", ")
+        let record = isSharesFirst ? Self.columnsOfShares : ImageRow.columns
+        var columns = ([record] + extraColumns).joined(separator: ", ")
         if let fits { columns += ", CASE WHEN \(fits) THEN 1 ELSE 0 END" }
-        return "SELECT \(columns) FROM images i WHERE \(conditions.joined(separator: " AND "))"
+        // A cross join is made in the order in which it is written.
+        let source = isSharesFirst ? "image_members m CROSS JOIN images i ON i.id = m.image_id" : "images i"
+        return "SELECT \(columns) FROM \(source) WHERE \(conditions.joined(separator: " AND "))"
     }
 
     private mutating func finish(_ selects: [String], limit: Int) {

@@ -21,7 +21,7 @@ extension Images {
         }
         let now = now
         return try await database.write { db in
-            _ = try sharedImage(id, .addMember, caller, in: db)
+            let image = try sharedImage(id, .addMember, caller, in: db)
             if try db.isMember(member, of: id) {
                 throw ServiceError.conflict("Project \(member) is already a member of image \(id).")
             }
@@ -33,10 +33,10 @@ extension Images {
             }
             try db.execute(
                 """
-                INSERT INTO image_members (image_id, member, status, created_at, updated_at)
-                VALUES ($1, $2, 'pending', $3, $3)
+                INSERT INTO image_members (image_id, member, status, created_at, updated_at, image_created_at)
+                VALUES ($1, $2, 'pending', $3, $3, $4)
                 """,
-                id, member, now)
+                id, member, now, image.createdAt)
             return ImageMember(image: id, member: member, status: .pending, createdAt: now, updatedAt: now)
         }
     }

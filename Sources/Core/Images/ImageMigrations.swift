@@ -10,6 +10,8 @@ package enum ImageMigrations {
             Migration(203, "provenance of images", provenance),
             Migration(204, "indexes of lists", ImageListIndexes.arms),
             Migration(205, "indexes of rare filters", ImageListIndexes.rare),
+            Migration(206, "shares by the age of their images", ImageListIndexes.shares),
+            Migration(207, "properties and tags in one tree each", inOneTree),
             Migration(220, "locations of images", locations),
         ] + ImportMigrations.all + CacheMigrations.all
 
@@ -101,6 +103,34 @@ package enum ImageMigrations {
         )
         """,
         "CREATE INDEX image_members_member ON image_members (member, status, image_id)",
+    ]
+
+    /// An image's properties and tags stand together in the tree of their primary key, and not in another one that it
+    /// leads to: half the pages to read and to write. The clause is SQLite's; other engines' tables are the same without.
+    private static let inOneTree = [
+        """
+        CREATE TABLE image_properties_in_order (
+            image_id TEXT NOT NULL REFERENCES images (id),
+            name TEXT NOT NULL,
+            value TEXT,
+            PRIMARY KEY (image_id, name)
+        ) WITHOUT ROWID
+        """,
+        "INSERT INTO image_properties_in_order SELECT image_id, name, value FROM image_properties ORDER BY image_id, name",
+        "DROP TABLE image_properties",
+        "ALTER TABLE image_properties_in_order RENAME TO image_properties",
+        "CREATE INDEX image_properties_value ON image_properties (name, value, image_id)",
+        """
+        CREATE TABLE image_tags_in_order (
+            image_id TEXT NOT NULL REFERENCES images (id),
+            tag TEXT NOT NULL,
+            PRIMARY KEY (image_id, tag)
+        ) WITHOUT ROWID
+        """,
+        "INSERT INTO image_tags_in_order SELECT image_id, tag FROM image_tags ORDER BY image_id, tag",
+        "DROP TABLE image_tags",
+        "ALTER TABLE image_tags_in_order RENAME TO image_tags",
+        "CREATE INDEX image_tags_tag ON image_tags (tag, image_id)",
     ]
 
     /// Every byte in a store has a row here from before it is written until after it is erased:

@@ -71,6 +71,9 @@ struct BenchCommand: AsyncParsableCommand {
     @Option(help: "Threads of the driver.")
     var threads = min(2, System.coreCount)
 
+    @Flag(help: "A connection for every request: for servers that end connections without saying so.")
+    var close = false
+
     @Flag(help: "Print JSON.")
     var json = false
 
@@ -121,7 +124,9 @@ struct BenchCommand: AsyncParsableCommand {
         let (url, token) = try client.imageAccess()
         let group = MultiThreadedEventLoopGroup(numberOfThreads: threads)
         let session = LoadSession(
-            target: try LoadTarget(url: url, token: token, caCertificateFile: caCertificateFile), client: client,
+            target: try LoadTarget(
+                url: url, token: token, caCertificateFile: caCertificateFile,
+                closesConnections: close), client: client,
             shape: shape, server: serverProcesses.isEmpty ? nil : ProcessUsage(serverProcesses), group: group,
             imageName: "ambrotype-bench-" + UUID().uuidString.lowercased())
         let outcome = await measured(session)

@@ -10,12 +10,14 @@ struct LoadTarget: Sendable {
     let address: SocketAddress
     /// Nil without TLS.
     let tls: (context: NIOSSLContext, serverName: String?)?
+    /// Whether every request has a connection of its own.
+    let closesConnections: Bool
     private let pathPrefix: String
     private let fields: String
 
     /// Looks the name up.
     /// - Throws: `Refusal`.
-    init(url: String, token: String, caCertificateFile: String?) throws {
+    init(url: String, token: String, caCertificateFile: String?, closesConnections: Bool = false) throws {
         guard let parts = URLComponents(string: url), let host = parts.host, !host.isEmpty,
             let scheme = parts.scheme?.lowercased(), scheme == "http" || scheme == "https"
         else { throw Refusal("'\(url)' is no URL of a service") }
@@ -31,10 +33,12 @@ struct LoadTarget: Sendable {
         }
         tls = scheme == "https" ? try Self.tls(name, caCertificateFile) : nil
         self.url = url
+        self.closesConnections = closesConnections
         pathPrefix = parts.percentEncodedPath
         fields =
             " HTTP/1.1\r\nHost: \(host)\(parts.port.map { ":\($0)" } ?? "")\r\nX-Auth-Token: \(token)\r\n"
             + "User-Agent: ambrotype-bench/\(programVersion)\r\nAccept: */*\r\n"
+            + (closesConnections ? "Connection: close\r\n" : "")
     }
 
     private static func tls(_ name: String, _ file: String?) throws -> (context: NIOSSLContext, serverName: String?) {

@@ -177,7 +177,7 @@ final class LoadWorker {
         let step = window.plan.steps[window.step]
         // Dropping the connection starts a new one.
         let parser = parser
-        if !parser.keepsAlive || window.bodyLeft > 0 { drop() }
+        if !parser.keepsAlive || window.bodyLeft > 0 || target.closesConnections { drop() }
         guard parser.status == step.expectedStatus else {
             wrong("\(step.label): status \(parser.status)")
             nextOperation()
