@@ -2,7 +2,7 @@
 """Measure this server, the real Glance and nginx in one session, in turns (`make bench-peers`; docs/measurements.md).
 
     bench-peers.py [--rounds N] [--seconds S] [--size MIB] [--counts 1000,20000] [--only PART,…] [--out DIR]
-                   [--peers glance,nginx] [--scratch DIR]
+                   [--peers glance,nginx] [--scratch DIR] [--data-dir DIR]
 
 All are driven by `ambrotype bench`, one after the other in every round, the first of them changing places; what is
 printed is the median of the rounds with their range, and this server's ratio to each. Glance is the one of a peer lab
@@ -133,9 +133,10 @@ class Row:
         return statistics.median(values) if values else None
 
 
-def ours(stack: ExitStack, scratch: Path) -> Side:
-    data = scratch / "data"
-    data.mkdir()
+def ours(stack: ExitStack, scratch: Path, data: Path | None) -> Side:
+    is_full = data is not None
+    data = data or scratch / "data"
+    data.mkdir(exist_ok=True)
     server = stack.enter_context(Server(data, log=scratch / "server.log"))
     clouds = yaml.safe_load((data / "clouds.yaml").read_text())["clouds"]
     site = Site(CloudsFile(scratch / "clouds.yaml", clouds), server.url + "/image", "ambrotype-admin", "ambrotype")
@@ -144,6 +145,8 @@ def ours(stack: ExitStack, scratch: Path) -> Side:
 
     def fill(count: int) -> None:
         nonlocal there
+        if is_full:
+            return
         with ThreadPoolExecutor(8) as pool:
             list(pool.map(lambda index: side.api.create(name=f"listed-{index}", **IMAGE), range(there, count)))
         there = max(there, count)
@@ -310,6 +313,7 @@ def main() -> None:
     options.add_argument("--seconds", type=float, default=5)
     options.add_argument("--size", type=int, default=1024, help="MiB of a large image")
     options.add_argument("--counts", default="1000,20000", help="sizes of the catalogue")
+    options.add_argument("--data-dir", type=Path, help="of this server, as seed-catalogue.py left it; give --counts")
     options.add_argument("--only", default=",".join(PARTS))
     options.add_argument("--peers", default="glance,nginx")
     options.add_argument("--out", type=Path, default=REPOSITORY / ".run/peers")
@@ -324,7 +328,7 @@ def main() -> None:
 
     with ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=arguments.scratch, prefix="ambrotype-peers-")))
-        sides = [ours(stack, scratch)]
+        sides = [ours(stack, scratch, arguments.data_dir)]
         if "glance" in peers:
             sides.append(glance(lab))
         if "nginx" in peers:

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Draws the latency of lists against the size of the catalogue, of what bench-peers.py measured.
 
-    plot-lists.py [.run/peers/peers.json] [docs/lists.svg]
+    plot-lists.py [.run/peers/peers.json … docs/lists.svg]
 
 A point is the median over the rounds of the median latency over one connection; both axes are logarithmic.
 """
@@ -89,9 +89,10 @@ def draw(document: dict) -> str:
 
 
 def main() -> None:
-    source = Path(sys.argv[1]) if len(sys.argv) > 1 else REPOSITORY / ".run/peers/peers.json"
-    target = Path(sys.argv[2]) if len(sys.argv) > 2 else REPOSITORY / "docs/lists.svg"
-    target.write_text(draw(json.loads(source.read_text())))
+    """Several documents are one: sizes of the catalogue that were measured by themselves."""
+    *sources, target = map(Path, sys.argv[1:] or [REPOSITORY / ".run/peers/peers.json", REPOSITORY / "docs/lists.svg"])
+    rows = [row for source in sources for row in json.loads(source.read_text())["rows"]]
+    target.write_text(draw({"rows": rows}))
     print(target)
 
 

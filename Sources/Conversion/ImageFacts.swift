@@ -8,6 +8,8 @@ struct ImageFacts: Sendable {
     let diskBytes: Int64
     /// Other files that belong to it, by what they are.
     let otherFiles: [String]
+    /// Whether it was not closed properly: a qcow2 may then count its clusters wrongly, though its data is whole.
+    let isDirty: Bool
     /// How a VMDK is made; nil for other formats.
     let subformat: String?
 
@@ -23,6 +25,7 @@ struct ImageFacts: Sendable {
         let data = facts["format-specific"]?["data"]
         let names = ["backing-filename", "full-backing-filename"].filter { facts[$0] != nil }
         otherFiles = names + ["data-file"].filter { data?[$0] != nil }
+        isDirty = facts["dirty-flag"]?.boolValue ?? false
         subformat = data?["create-type"]?.stringValue
     }
 

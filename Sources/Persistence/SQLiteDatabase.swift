@@ -60,7 +60,8 @@ package final class SQLiteDatabase: SQLDatabase, @unchecked Sendable {
         runWriter = writerQueue ?? Self.thread()
         writer = try SQLiteHandle(path: path, isReader: false, cacheKiB: Self.cacheKiB)
         try writer.run("PRAGMA synchronous = FULL")
-        // What is deleted is overwritten in the pages that change anyway: an erased key's wrapping is gone.
+        // What is deleted is overwritten in the pages that change anyway: an erased key's wrapping is gone, from the log of
+        // changes as well once the log begins anew (after 16 MiB of changes, and when the server stops).
         try writer.run("PRAGMA secure_delete = FAST")
         try writer.run("PRAGMA journal_size_limit = 67108864")
         // In pages: what many commits change is copied into the main file once.

@@ -21,7 +21,7 @@ import Testing
 
     @Test func randomLivesLoseNoKeyAndLeaveNone() {
         var options = RandomRuns.Options()
-        options.seeds = 40
+        options.seeds = 60
         options.hasKeys = true
         let report = RandomRuns(options).run()
         expectNone(report.violations, "\(report)")

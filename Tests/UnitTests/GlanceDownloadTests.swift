@@ -29,6 +29,16 @@ private struct FailingStep: ImportStep {
     }
 }
 
+/// Changes nothing, and takes as long as a test wants.
+private struct WaitingStep: ImportStep {
+    let name = "waiting"
+    let gate: Gate
+    func run(_ input: ImportStepInput, output: any ImportOutput) async throws -> ImportStepResult? {
+        await gate.pass()
+        return nil
+    }
+}
+
 /// Imports from another image service of the cloud.
 @Suite struct GlanceDownloadTests {
     private static let there = "11111111-2222-4333-8444-555555555555"
@@ -133,6 +143,7 @@ private struct FailingStep: ImportStep {
         ("expired", { catalogue, _ in catalogue.failures.withLock { $0 = [.unauthorized("The token expired.")] } }),
         ("there is nothing", { _, remote in remote.set(url, .init(refusal: nothing)) }),
         ("active instead of queued", { _, remote in remote.set(url, description { $0["status"] = "queued" }) }),
+        ("no formats", { _, remote in remote.set(url, description { $0["disk_format"] = .null }) }),
         ("could not be determined", { _, remote in remote.set(url, description { $0["size"] = .null }) }),
         ("no JSON", { _, remote in remote.set(url, .init(bytes: Array("<html>".utf8))) }),
         ("too long", { _, remote in remote.set(url, .init(bytes: [UInt8](repeating: 0x20, count: 5 << 20))) }),
@@ -186,6 +197,74 @@ private struct FailingStep: ImportStep {
         #expect(try await service.blobs() == [])
     }
 
+    /// What stores have by then stays, and with it what describes it.
+    @Test func anActiveImageKeepsItsDescription() async throws {
+        remote.set(Self.url, Self.description())
+        remote.set(Self.url + "/file", .init(bytes: Self.bytes))
+        let troubled = Mutex<[TroubledStore]>([])
+        let service = try await ImageFixture(
+            { $0.imports.methods = ImportMethod.allCases }, stores: ["a", "b"], remote: remote, catalogue: catalogue
+        ) { store in
+            let store = TroubledStore(store)
+            troubled.withLock { $0.append(store) }
+            return store
+        }
+        troubled.withLock { $0 }.first { $0.id == "b" }?.failure.withLock { $0 = .corrupt }
+        let id = try await service.createImage { $0.properties = ["hw_disk_bus": "virtio"] }.id
+        var body = Self.method().objectValue ?? [:]
+        body["stores"] = ["a", "b"]
+        body["all_stores_must_succeed"] = false
+        try await service.importImage(id, .object(body), token: Self.token)
+        try await service.settleImports()
+        let image = try await service.image(id)
+        #expect(image.status == .active && image.properties["hw_disk_bus"] == "scsi")
+        #expect(try await service.mark("failed_import", of: id) == "b")
+    }
+
+    @Test func aDeletedImageComesBackAsItWas() async throws {
+        let gate = Gate()
+        let service = try await fixture(steps: [WaitingStep(gate: gate)]) { $0.recycleBinSeconds = 1000 }
+        let id = try await asked(service)
+        let images = service.images
+        let worker = Task { try await images.reconcile() }
+        try await gate.waitForArrival()
+        #expect(try await service.image(id).properties["hw_disk_bus"] == "scsi")
+        let token = try await service.database.read { db in
+            try db.first("SELECT token FROM import_glance") { try $0.get(0, as: String.self) }
+        }
+        #expect(token == "", "it is of no more use")
+        try await service.images.delete(id, as: service.caller())
+        gate.open()
+        _ = try? await worker.value
+        #expect(try await service.count("import_glance") == 0)
+        let kept = try await service.database.read { db in
+            try db.query("SELECT name, value FROM image_properties WHERE image_id = $1 ORDER BY name", id) {
+                "\(try $0.get(0, as: String.self))=\(try $0.get(1, as: String.self))"
+            }
+        }
+        #expect(kept.filter { !$0.hasPrefix("os_glance") } == ["hw_disk_bus=virtio", "note=mine"])
+    }
+
+    @Test func whatTheOwnerChangesMeanwhileStays() async throws {
+        let gate = Gate()
+        let service = try await fixture(steps: [WaitingStep(gate: gate), FailingStep()])
+        let id = try await asked(service)
+        let images = service.images
+        let worker = Task { try await images.reconcile() }
+        try await gate.waitForArrival()
+        let patches = [("os_distro", "mine"), ("disk_format", "iso")].map { name, value in
+            ImagePatch(verb: .replace, path: [name], value: .string(value), addRefusesExisting: false)
+        }
+        _ = try await service.images.patch(id, patches, as: service.caller())
+        gate.open()
+        try await worker.value
+        try await service.settleImports()
+        let image = try await service.image(id)
+        #expect(image.status == .queued && image.diskFormat == "iso")
+        #expect(image.properties["os_distro"] == "mine" && image.properties["hw_disk_bus"] == "virtio")
+        #expect(image.properties["trait:CUSTOM_X"] == nil)
+    }
+
     @Test func noKeyAndNoNameOfTheServersOwnIsCopied() async throws {
         let service = try await fixture { $0.imports.copiedProperties = [""] }
         remote.set(
@@ -193,7 +272,9 @@ private struct FailingStep: ImportStep {
             Self.description {
                 $0["cinder_encryption_key_id"] = "99999999-2222-4333-8444-555555555555"
                 $0["cinder_encryption_key_deletion_policy"] = "on_image_deletion"
-                $0["os_glance_import_task"] = "x"
+                $0["os_glance_other"] = "x"
+                $0["os_hidden"] = "true"
+                $0["hw_ephemeral_encryption_secret_uuid"] = "99999999-2222-4333-8444-555555555555"
                 $0["owner"] = "p2"
                 $0["visibility"] = "public"
             })
@@ -201,7 +282,11 @@ private struct FailingStep: ImportStep {
         try await service.settleImports()
         let image = try await service.image(id)
         #expect(image.status == .active && image.owner == "p1" && image.visibility == .shared)
-        #expect(image.properties.keys.allSatisfy { !$0.hasPrefix("cinder") && $0 != "os_glance_import_task" })
+        for name in [
+            "os_glance_other", "owner", "visibility", "os_hidden", "status", "size", "id", "cinder_encryption_key_id",
+            "cinder_encryption_key_deletion_policy", "hw_ephemeral_encryption_secret_uuid",
+        ] { #expect(image.properties[name] == nil, "\(name)") }
+        #expect(!image.isHidden)
         #expect(image.properties["speed"] == "fast")
     }
 

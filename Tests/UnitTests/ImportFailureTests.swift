@@ -430,6 +430,33 @@ import Trust
         }
     }
 
+    /// What was signed when it was asked for does not come in unsigned.
+    @Test func aSignatureThatIsTakenAwayMeanwhileEndsTheImport() async throws {
+        let certificates = FakeCertificates()
+        let signed = try #require(try SignedData.all().first)
+        let certificate: SecretID = "0f2d7a3e-1111-4222-8333-444455556666"
+        certificates.known.withLock { $0[certificate] = signed.certificate }
+        let service = try await ImageFixture(certificates: certificates)
+        let id = try await service.createImage {
+            $0.properties = [
+                "img_signature": Data(signed.signature).base64EncodedString(),
+                "img_signature_hash_method": signed.hash.rawValue,
+                "img_signature_key_type": signed.keyType.rawValue,
+                "img_signature_certificate_uuid": certificate.rawValue,
+            ]
+        }.id
+        try await service.stage(signed.data + [0], for: id)
+        try await service.importImage(id, Self.direct)
+        let names = [
+            "img_signature", "img_signature_hash_method", "img_signature_key_type", "img_signature_certificate_uuid",
+        ]
+        _ = try await service.images.patch(
+            id, names.map { ImagePatch(verb: .remove, path: [$0], value: .null, addRefusesExisting: false) },
+            as: service.caller())
+        try await service.settleImports()
+        try await expectFailure(id, service, stores: "local", "were changed")
+    }
+
     @Test func aCertificateThatIsNotThereIsRefusedAtOnce() async throws {
         let service = try await ImageFixture(certificates: FakeCertificates())
         let id = try await service.createImage {

@@ -281,7 +281,7 @@ private struct QuickClock: WallClock {
         }
     }
 
-    @Test(.timeLimit(.minutes(1))) func aStoreThatHangsDoesNotHideTheOthers() async throws {
+    @Test(.timeLimit(.minutes(5))) func aStoreThatHangsDoesNotHideTheOthers() async throws {
         let fixture = try await ImageFixture()
         let surroundings = Surroundings(clock: QuickClock(), randomness: SeededRandomness(), work: DirectWork())
         let images = Images(

@@ -1,4 +1,5 @@
 import Compression
+import Core
 import HTTPTypes
 import HummingbirdCore
 import NIOCore
@@ -32,15 +33,18 @@ enum AnswerCompression {
     }
 
     /// - Returns: nil when the bytes cannot be packed; they go out as they are.
-    static func pack(_ bytes: ByteBuffer, _ headers: inout HTTPFields) -> ByteBuffer? {
-        guard let packed = bytes.withUnsafeReadableBytes({ GzipEncoder.pack($0) }) else { return nil }
+    static func pack(_ bytes: ByteBuffer) -> ByteBuffer? {
+        bytes.withUnsafeReadableBytes { GzipEncoder.pack($0) }.map { ByteBuffer(bytes: $0) }
+    }
+
+    /// Says of an answer that it is packed.
+    static func mark(_ headers: inout HTTPFields, _ packed: ByteBuffer) {
         headers[.contentEncoding] = "gzip"
-        headers[.contentLength] = String(packed.count)
-        return ByteBuffer(bytes: packed)
+        headers[.contentLength] = String(packed.readableBytes)
     }
 
     /// Packs a response's body if it is to be.
-    static func apply(to response: inout Response, for request: HTTPFields) async {
+    static func apply(to response: inout Response, for request: HTTPFields, on work: any WorkPool) async {
         guard concerns(response.headers, byteCount: response.body.contentLength) else { return }
         response.headers.append(HTTPField(name: .vary, value: "Accept-Encoding"))
         guard isAccepted(by: request) else { return }
@@ -48,11 +52,15 @@ enum AnswerCompression {
         do {
             // JSON is in memory by now: nothing is waited for.
             try await response.body.write(gathered)
+            let bytes = gathered.bytes
+            let packed =
+                bytes.readableBytes <= mostBytesAtOnce ? pack(bytes) : try await work.run { pack(bytes) }
+            guard let packed else { return }
+            response.body = ResponseBody(byteBuffer: packed)
+            mark(&response.headers, packed)
         } catch {
             return
         }
-        guard let packed = pack(gathered.bytes, &response.headers) else { return }
-        response.body = ResponseBody(byteBuffer: packed)
     }
 
     private final class GatheredBody: ResponseBodyWriter {

@@ -70,7 +70,7 @@ package struct Dispatcher: Sendable {
             request.head, stream, connection.files(channel, surroundings.clock),
             client: channel.remoteAddress?.ipAddress)
         complete(&outcome.response, to: request.head)
-        await AnswerCompression.apply(to: &outcome.response, for: request.head.headerFields)
+        await AnswerCompression.apply(to: &outcome.response, for: request.head.headerFields, on: surroundings.work)
         // An unread body would be read to its end for nothing, gigabytes of it: say so and close.
         if !stream.isConsumed, !(connection.hasWhole(request: number) && stream.byteCount == 0) {
             outcome.response.headers[.connection] = "close"
@@ -116,10 +116,13 @@ package struct Dispatcher: Sendable {
             var bytes = ready.bytes
             response.headers[.contentLength] = String(bytes.readableBytes)
             if AnswerCompression.concerns(ready.headers, byteCount: bytes.readableBytes) {
-                guard bytes.readableBytes <= AnswerCompression.mostBytesAtOnce else { return nil }
                 response.headers.append(HTTPField(name: .vary, value: "Accept-Encoding"))
                 if AnswerCompression.isAccepted(by: head.headerFields) {
-                    bytes = AnswerCompression.pack(bytes, &response.headers) ?? bytes
+                    guard bytes.readableBytes <= AnswerCompression.mostBytesAtOnce else { return nil }
+                    if let packed = AnswerCompression.pack(bytes) {
+                        bytes = packed
+                        AnswerCompression.mark(&response.headers, packed)
+                    }
                 }
             }
             response.headers[.openstackRequestID] = exchange.requestID

@@ -217,7 +217,7 @@ package struct ImageListStatement {
             let member = "m.member = \(project) AND m.status = \(bind(status.rawValue))"
             let isShared =
                 isFound && isSharesFirst
-                ? member : "i.id IN (SELECT m.image_id FROM image_members m WHERE \(member))"
+                ? member + " AND i.id = m.image_id" : "i.id IN (SELECT m.image_id FROM image_members m WHERE \(member))"
             return [
                 "i.deleted_at IS NULL", "i.os_hidden + 0 = \(hidden)", isShared,
                 "i.visibility || '' = '\(Image.Visibility.shared.rawValue)'",
@@ -253,7 +253,7 @@ package struct ImageListStatement {
         var columns = ([record] + extraColumns).joined(separator: ", ")
         if let fits { columns += ", CASE WHEN \(fits) THEN 1 ELSE 0 END" }
         // A cross join is made in the order in which it is written.
-        let source = isSharesFirst ? "image_members m CROSS JOIN images i ON i.id = m.image_id" : "images i"
+        let source = isSharesFirst ? "image_members m CROSS JOIN images i" : "images i"
         return "SELECT \(columns) FROM \(source) WHERE \(conditions.joined(separator: " AND "))"
     }
 

@@ -58,6 +58,7 @@ struct ImportAudit: Sendable {
         for (what, sql) in [
             ("open tasks", "SELECT COUNT(*) FROM tasks WHERE status IN ('pending', 'processing')"),
             ("plans of imports", "SELECT COUNT(*) FROM imports"),
+            ("tokens of imports", "SELECT COUNT(*) FROM import_glance"),
             ("targets of imports", "SELECT COUNT(*) FROM import_targets"), ("jobs", "SELECT COUNT(*) FROM jobs"),
             ("blobs under way", "SELECT COUNT(*) FROM blobs WHERE state IN ('writing', 'doomed')"),
             (

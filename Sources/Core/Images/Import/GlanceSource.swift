@@ -38,8 +38,8 @@ struct GlanceSource: Sendable, Equatable {
 
 /// What the other service says of its image.
 struct GlanceDescription: Sendable {
-    let diskFormat: JSONValue
-    let containerFormat: JSONValue
+    let diskFormat: String
+    let containerFormat: String
     let sizeBytes: Int64
     /// What its bytes have to have; nil when it names no digest that this program can make.
     let digest: (algorithm: DigestAlgorithm, value: String)?
@@ -51,14 +51,15 @@ struct GlanceDescription: Sendable {
             throw ServiceError.conflict("What the other image service says of image \(image) cannot be read.")
         }
         guard status == Image.Status.active.rawValue else {
-            throw ServiceError.conflict("Source image status should be active instead of \(status)")
+            throw ServiceError.conflict("Source image status should be active instead of \(status.prefix(32))")
         }
         guard let size = members["size"]?.integerValue, size >= 0 else {
             throw ServiceError.conflict("Size attribute of remote image \(image) could not be determined.")
         }
         sizeBytes = size
-        diskFormat = members["disk_format"] ?? .null
-        containerFormat = members["container_format"] ?? .null
+        guard let disk = members["disk_format"]?.stringValue, let container = members["container_format"]?.stringValue
+        else { throw ServiceError.conflict("The remote image \(image) has no formats.") }
+        (diskFormat, containerFormat) = (disk, container)
         digest = Self.digest(members)
         properties = members
     }
@@ -104,14 +105,16 @@ extension ImportRun {
             throw RemoteContentError(
                 .cutShort, "\(size) bytes come of an image that has \(description.sizeBytes) bytes there")
         }
-        return try await stage(
-            content.body, declaredSizeBytes: description.sizeBytes, in: stagingStore(plan), plan,
+        return try await stageElsewhereIfReadOnly(
+            content.body, declaredSizeBytes: description.sizeBytes, plan,
             algorithms: description.digest.map { [$0.algorithm] } ?? [], check: description.requireSame
         ) { image, db in
             let change = try DescribedImage(description, image, propertyAccess(to: image, plan), settings)
             try change.save(image, in: db)
+            // The token has done its work.
             try db.execute(
-                "UPDATE import_glance SET replaced = $1 WHERE task_id = $2", JSONColumn(change.replaced), plan.task.id)
+                "UPDATE import_glance SET token = '', replaced = COALESCE(replaced, $1) WHERE task_id = $2",
+                JSONColumn(change.replaced), plan.task.id)
         }
     }
 
@@ -182,8 +185,8 @@ private struct DescribedImage {
     /// - Throws: `ServiceError`: formats or values that this service does not take, too many properties.
     init(_ description: GlanceDescription, _ image: Image, _ access: PropertyAccess, _ settings: ImageSettings) throws {
         let fields = ImageFields(settings: settings)
-        diskFormat = try fields.diskFormat(description.diskFormat)
-        containerFormat = try fields.containerFormat(description.containerFormat)
+        diskFormat = try fields.diskFormat(.string(description.diskFormat))
+        containerFormat = try fields.containerFormat(.string(description.containerFormat))
         var properties: [String: String?] = [:]
         for (name, value) in description.properties where Self.isCopied(name, settings.imports) {
             let old = image.properties[name]
@@ -193,7 +196,10 @@ private struct DescribedImage {
         try settings.requirePropertyRoom(image.properties.merging(properties) { $1 })
         self.properties = properties
         replaced = .object([
-            "formats": .array([image.diskFormat, image.containerFormat].map { $0.map(JSONValue.string) ?? .null }),
+            "formats": [
+                "was": Self.formats(image.diskFormat, image.containerFormat),
+                "is": Self.formats(diskFormat, containerFormat),
+            ],
             "properties": .object(
                 Dictionary(
                     uniqueKeysWithValues: properties.map { name, value in
@@ -204,6 +210,10 @@ private struct DescribedImage {
 
     private static func isCopied(_ name: String, _ settings: ImportSettings) -> Bool {
         ImportPlugins.mayInject(name) && settings.copiedProperties.contains { name.hasPrefix($0) }
+    }
+
+    private static func formats(_ disk: String?, _ container: String?) -> JSONValue {
+        .array([disk, container].map { $0.map(JSONValue.string) ?? .null })
     }
 
     /// A list of one, for a property may have no value.
@@ -222,13 +232,32 @@ private struct DescribedImage {
         for (name, value) in properties { try ImportMarks.set(name, value, of: image.id, in: db) }
     }
 
+    /// `replaced` after a step that changes more of the image.
+    static func noting(_ result: ImportStepResult, _ image: Image, _ replaced: JSONValue) -> JSONValue {
+        var members = replaced.objectValue ?? [:]
+        members["formats"] = [
+            "was": replaced["formats"]?["was"] ?? .null,
+            "is": formats(result.diskFormat ?? image.diskFormat, result.containerFormat ?? image.containerFormat),
+        ]
+        var properties = replaced["properties"]?.objectValue ?? [:]
+        for (name, value) in result.properties where ImportPlugins.mayInject(name) {
+            properties[name] = [
+                "was": properties[name]?["was"] ?? json(image.properties[name]), "is": [.string(value)],
+            ]
+        }
+        members["properties"] = .object(properties)
+        return .object(members)
+    }
+
     /// Puts back what the import replaced, except where somebody has changed it since.
     static func restore(_ image: Image, _ replaced: JSONValue, in db: any SQLConnection) throws {
-        let formats = replaced["formats"]?.arrayValue ?? []
-        guard formats.count == 2 else { return }
-        try db.execute(
-            "UPDATE images SET disk_format = $1, container_format = $2 WHERE id = $3 AND status = 'importing'",
-            formats[0].stringValue, formats[1].stringValue, image.id)
+        if let was = replaced["formats"]?["was"]?.arrayValue, was.count == 2,
+            replaced["formats"]?["is"] == formats(image.diskFormat, image.containerFormat)
+        {
+            try db.execute(
+                "UPDATE images SET disk_format = $1, container_format = $2 WHERE id = $3 AND status = 'importing'",
+                was[0].stringValue, was[1].stringValue, image.id)
+        }
         for (name, value) in replaced["properties"]?.objectValue ?? [:]
         where json(image.properties[name]) == value["is"] {
             if let old = value["was"]?.arrayValue?.first {
@@ -250,11 +279,27 @@ extension ImportPlan {
             Hex.encode(seal.conceal(token.text, nonce: nonce, in: [task.rawValue])))
     }
 
-    /// An import that fails leaves the image as it was described before.
-    static func restoreDescription(_ image: Image, of task: TaskID, in db: any SQLConnection) throws {
-        let replaced = try db.first("SELECT replaced FROM import_glance WHERE task_id = $1", task) {
+    /// A step has given the image formats and properties: what it set is the import's, as what the other service said is.
+    static func noteStep(
+        _ image: Image, _ result: ImportStepResult, of task: TaskID, in db: any SQLConnection
+    ) throws {
+        guard let replaced = try replacedDescription(of: task, in: db) else { return }
+        try db.execute(
+            "UPDATE import_glance SET replaced = $1 WHERE task_id = $2",
+            JSONColumn(DescribedImage.noting(result, image, replaced)), task)
+    }
+
+    private static func replacedDescription(of task: TaskID, in db: any SQLConnection) throws -> JSONValue? {
+        let column = try db.first("SELECT replaced FROM import_glance WHERE task_id = $1", task) {
             try $0.get(0, as: JSONColumn?.self)
         }
-        if let replaced = replaced ?? nil { try DescribedImage.restore(image, replaced.value, in: db) }
+        return (column ?? nil)?.value
+    }
+
+    /// An import that fails leaves the image as it was described before.
+    static func restoreDescription(_ image: Image, of task: TaskID, in db: any SQLConnection) throws {
+        if let replaced = try replacedDescription(of: task, in: db) {
+            try DescribedImage.restore(image, replaced, in: db)
+        }
     }
 }

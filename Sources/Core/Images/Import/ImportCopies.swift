@@ -262,7 +262,11 @@ extension ImportRun {
 
     /// The signature that the image's record asks for, with the certificate that was fetched when the import was.
     private func signature(of image: Image, _ plan: ImportPlan) async throws -> ExpectedSignature? {
-        guard let properties = try SignatureProperties(of: image) else { return nil }
+        guard let properties = try SignatureProperties(of: image) else {
+            // It was signed when the import was asked for: what was required then is not got rid of by taking it away.
+            if plan.certificate != nil { throw ServiceError.conflict(Judge.changed) }
+            return nil
+        }
         guard let certificate = plan.certificate else { throw ServiceError.conflict(Judge.changed) }
         let (rules, now) = (settings.signatures, now)
         return try await worker.surroundings.work.run {

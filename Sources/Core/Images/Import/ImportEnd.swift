@@ -10,7 +10,7 @@ enum ImportEnd {
         in db: any SQLConnection
     ) throws {
         if let image = task.image, let record = try db.image(image) {
-            try ImportPlan.restoreDescription(record, of: task.id, in: db)
+            if record.status == .importing { try ImportPlan.restoreDescription(record, of: task.id, in: db) }
             let without = try db.query(
                 """
                 SELECT t.store FROM import_targets t LEFT JOIN blobs b ON b.id = t.blob AND b.role = 'data'
@@ -36,6 +36,10 @@ enum ImportEnd {
         ) { try $0.get(0, as: TaskID.self) }
         for task in checks { try ImageTask.end(task, .failure, message, keptHours: hours, now: now, in: db) }
         guard let task = try ImageTask.open(of: image, in: db) else { return }
+        // A recycle bin may give it back.
+        if let record = try db.image(image), record.status == .importing {
+            try ImportPlan.restoreDescription(record, of: task.id, in: db)
+        }
         try db.execute("DELETE FROM jobs WHERE kind = $1 AND subject = $2", JobKind.importImage, task.id)
         for mark in [ImportMarks.task, ImportMarks.importing, ImportMarks.failed] {
             try ImportMarks.remove(mark, of: image, in: db)

@@ -12,18 +12,26 @@ extension ImportRun {
             throw ServiceError.conflict("The import method web-download is not enabled any more.")
         }
         let content = try await remote.open(uri)
+        return try await stageElsewhereIfReadOnly(
+            content.body, declaredSizeBytes: content.sizeBytes, plan, algorithms: [], check: { _ in }
+        ) { _, _ in }
+    }
+
+    /// As `stage`, in one of the stores that are to have the image. Another attempt tries another one: one that takes
+    /// nothing need not be all there is.
+    func stageElsewhereIfReadOnly<Body: AsyncSequence & Sendable>(
+        _ body: Body, declaredSizeBytes: Int64?, _ plan: ImportPlan, algorithms: Set<DigestAlgorithm>,
+        check: @escaping @Sendable (UploadedBytes) throws -> Void,
+        alongside: @escaping @Sendable (Image, any SQLConnection) throws -> Void
+    ) async throws -> ImportPlan where Body.Element == ByteBuffer {
+        let store = plan.targets[Int(job.attempts) % plan.targets.count].store
         do {
             return try await stage(
-                content.body, declaredSizeBytes: content.sizeBytes, in: stagingStore(plan), plan
-            ) { _, _ in }
+                body, declaredSizeBytes: declaredSizeBytes, in: store, plan, algorithms: algorithms, check: check,
+                alongside: alongside)
         } catch let error as BlobError where error.code == .readOnly && plan.targets.count > 1 {
             throw BlobError(code: .unavailable, operation: error.operation, cause: error.cause)
         }
-    }
-
-    /// Another attempt tries another store: one that takes nothing need not be all there is.
-    func stagingStore(_ plan: ImportPlan) -> StoreID {
-        plan.targets[Int(job.attempts) % plan.targets.count].store
     }
 
     /// Takes a body into a new staged blob, which becomes the import's source in place of the one it has.

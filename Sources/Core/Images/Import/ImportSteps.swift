@@ -93,6 +93,7 @@ extension ImportRun {
             plan.stepsDone)
         guard changed == 1 else { throw ImportLost() }
         guard let result else { return }
+        try ImportPlan.noteStep(image, result, of: plan.task.id, in: db)
         try db.execute(
             """
             UPDATE images SET disk_format = COALESCE($1, disk_format), container_format = COALESCE($2, container_format)
