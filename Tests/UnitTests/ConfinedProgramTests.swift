@@ -32,7 +32,7 @@ import Testing
             let (status, fixture) = try await attempt(script)
             #expect(status == 400)
             #expect(ContinuousClock.now - start < .seconds(240))
-            #expect(try fixture.isClean(mark: "41001"))
+            #expect(try await fixture.becomesClean(mark: "41001"))
         }
     }
 
@@ -41,7 +41,7 @@ import Testing
             convert("sleep 41002 & setsid sleep 41002 & cat <&3 >&4"), seconds: 20)
         // Raw bytes are no qcow2.
         #expect(status == 415)
-        #expect(try fixture.isClean(mark: "41002"))
+        #expect(try await fixture.becomesClean(mark: "41002"))
     }
 
     @Test func oneThatWorksWithoutEndIsStoppedByItsProcessorTime() async throws {
@@ -49,13 +49,13 @@ import Testing
         let (status, fixture) = try await attempt("while :; do :; done", seconds: 100)
         #expect(status == 400)
         #expect(ContinuousClock.now - start < .seconds(240))
-        #expect(try fixture.isClean(mark: fixture.images.directory.path))
+        #expect(try await fixture.becomesClean(mark: fixture.images.directory.path))
     }
 
     @Test func oneThatWritesWithoutEndIsStoppedByTheSizeOfItsFile() async throws {
         let (status, fixture) = try await attempt(convert("exec yes >&4"), seconds: 100)
         #expect(status == 400)
-        #expect(try fixture.isClean(mark: fixture.images.directory.path))
+        #expect(try await fixture.becomesClean(mark: fixture.images.directory.path))
     }
 
     @Test func oneThatTalksWithoutEndIsStoppedByTheClock() async throws {
@@ -64,7 +64,7 @@ import Testing
             let (status, fixture) = try await attempt(convert("exec yes >&\(stream)"))
             #expect(status == 400)
             #expect(ContinuousClock.now - start < .seconds(240))
-            #expect(try fixture.isClean(mark: fixture.images.directory.path))
+            #expect(try await fixture.becomesClean(mark: fixture.images.directory.path))
         }
     }
 

@@ -122,6 +122,15 @@ final class ImportStepFixture: Sendable {
         return try files.isEmpty && programs.isEmpty && Self.openFiles(below: scratch.path).isEmpty
     }
 
+    /// What was killed is gone as soon as a processor had time for it.
+    func becomesClean(mark: String? = nil) async throws -> Bool {
+        for _ in 0..<2000 {
+            if try isClean(mark: mark) { return true }
+            try await Task.sleep(for: .milliseconds(5))
+        }
+        return false
+    }
+
     static func processes(naming mark: String) throws -> [String] {
         try FileManager.default.contentsOfDirectory(atPath: "/proc").filter { process in
             guard Int(process) != nil,
