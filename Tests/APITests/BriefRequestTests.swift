@@ -1,9 +1,11 @@
+import API
 import Core
+import Foundation
 import NIOHTTP1
 import Server
 import Testing
 
-/// Requests that are answered on the event loop are answered as all others.
+/// Requests that are answered on the event loop are answered as all others, and so are many at once.
 @Suite(.server) struct BriefRequestTests {
     private func image(_ server: TestServer, _ name: String, as token: String) async throws -> String {
         let answer = try await server.call(.POST, "/image/v2/images", as: token, json: #"{"name": "\#(name)"}"#)
@@ -40,6 +42,28 @@ import Testing
                 }
             }
         }
+    }
+
+    /// Also by a client that sends the next ones before the server has put the last of them away.
+    @Test func asManyRequestsAsMayWaitAreAnswered() async throws {
+        let connection = try await TestServer.current.connect()
+        defer { connection.close() }
+        let request = "GET /healthcheck HTTP/1.1\r\nHost: x\r\n\r\n"
+        for _ in 0..<20 {
+            try await connection.send(String(repeating: request, count: ConnectionLimits.pipelinedRequests))
+            for _ in 0..<ConnectionLimits.pipelinedRequests { #expect(try await connection.response().status == 200) }
+        }
+    }
+
+    /// What was taken is answered, and the rest never.
+    @Test func moreRequestsAtOnceCostTheConnection() async throws {
+        let connection = try await TestServer.current.connect()
+        defer { connection.close() }
+        let sent = 20 * ConnectionLimits.pipelinedRequests
+        try await connection.send(String(repeating: "GET /healthcheck HTTP/1.1\r\nHost: x\r\n\r\n", count: sent))
+        for _ in 0..<ConnectionLimits.pipelinedRequests { #expect(try await connection.response().status == 200) }
+        let rest = String(decoding: try await connection.remainder(), as: UTF8.self)
+        #expect(rest.components(separatedBy: "HTTP/1.1 200").count - 1 < sent - ConnectionLimits.pipelinedRequests)
     }
 
     /// Whatever a request asks of the connection, the answer is the same.

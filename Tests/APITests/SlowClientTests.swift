@@ -181,27 +181,6 @@ import Testing
         #expect(got.suffix(data.count).elementsEqual(data))
     }
 
-    @Test func asManyRequestsAsMayWaitAreAnswered() async throws {
-        let connection = try await server.connect()
-        defer { connection.close() }
-        let request = "GET /healthcheck HTTP/1.1\r\nHost: x\r\n\r\n"
-        for _ in 0..<2 {
-            try await connection.send(String(repeating: request, count: ConnectionLimits.pipelinedRequests))
-            for _ in 0..<ConnectionLimits.pipelinedRequests { #expect(try await connection.response().status == 200) }
-        }
-    }
-
-    /// What was taken is answered, and the rest never.
-    @Test func moreRequestsAtOnceCostTheConnection() async throws {
-        let connection = try await server.connect()
-        defer { connection.close() }
-        let sent = 20 * ConnectionLimits.pipelinedRequests
-        try await connection.send(String(repeating: "GET /healthcheck HTTP/1.1\r\nHost: x\r\n\r\n", count: sent))
-        for _ in 0..<ConnectionLimits.pipelinedRequests { #expect(try await connection.response().status == 200) }
-        let rest = String(decoding: try await connection.remainder(), as: UTF8.self)
-        #expect(rest.components(separatedBy: "HTTP/1.1 200").count - 1 < sent - ConnectionLimits.pipelinedRequests)
-    }
-
     @Test func aHeadHasBounds() async throws {
         let fields = String(repeating: "X: y\r\n", count: ConnectionLimits.headFields)
         #expect(try await server.raw("GET /healthcheck HTTP/1.1\r\nHost: x\r\n\(fields)\r\n").status == 400)

@@ -140,7 +140,8 @@ private final class RequestEndHandler: ChannelDuplexHandler, RemovableChannelHan
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         let part = unwrapInboundIn(data)
-        if case .head = part, pace.requests >= ConnectionLimits.pipelinedRequests { pace.isDeaf = true }
+        // One more: the client may have the whole answer to the one before, whose end is still to be written.
+        if case .head = part, pace.requests > ConnectionLimits.pipelinedRequests { pace.isDeaf = true }
         // What was read together with the last request.
         if pace.isDeaf { return }
         switch part {
