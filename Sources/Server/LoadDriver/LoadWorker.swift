@@ -232,10 +232,12 @@ final class LoadWorker {
     // MARK: the connection
 
     private func drop() {
-        channel?.close(promise: nil)
+        // Its end is told while it is closed, and is no longer of interest then.
+        let dropped = channel
         channel = nil
         parser = ResponseParser()
         window?.bodyLeft = 0
+        dropped?.close(promise: nil)
     }
 
     private func connect() -> EventLoopFuture<Void> {
