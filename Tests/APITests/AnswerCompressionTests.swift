@@ -7,9 +7,9 @@ import Testing
 @Suite(.server { _ in }) struct AnswerCompressionTests {
     private var server: TestServer { TestServer.current }
 
-    private func get(_ path: String, _ accepted: String?, _ method: HTTPMethod = .GET) async throws -> Answer {
+    private func get(_ path: String, _ accepted: String?) async throws -> Answer {
         try await server.call(
-            method, path, as: server.demo, headers: accepted.map { [("Accept-Encoding", $0)] } ?? [])
+            .GET, path, as: server.demo, headers: accepted.map { [("Accept-Encoding", $0)] } ?? [])
     }
 
     private func image(_ name: String = "packed", propertyBytes: Int) async throws -> String {

@@ -299,7 +299,8 @@ private struct WaitingStep: ImportStep {
             PropertyProtections.Draft(
                 pattern: ".*", rules: ["create": "@", "read": "@", "update": "@", "delete": "@"].byOperation),
         ]
-        let service = try await fixture { $0.policy = try! ImagePolicy(rules: [:], protections: drafts) }
+        let policy = try ImagePolicy(rules: [:], protections: drafts)
+        let service = try await fixture { $0.policy = policy }
         let member = try await asked(service)
         let admin = try await asked(service, roles: ["admin"])
         try await service.settleImports()

@@ -402,20 +402,29 @@ import Trust
 
     // MARK: signatures
 
-    @Test(arguments: [true, false]) func behaviour42_aBadSignatureReturnsTheImageToQueued(_ isGood: Bool) async throws {
-        let certificates = FakeCertificates()
+    private static let certificate: SecretID = "0f2d7a3e-1111-4222-8333-444455556666"
+
+    /// An image that says it is signed.
+    private func signedImage(
+        _ certificates: FakeCertificates = FakeCertificates()
+    ) async throws -> (service: ImageFixture, id: ImageID, data: SignedData) {
         let signed = try #require(try SignedData.all().first)
-        let certificate: SecretID = "0f2d7a3e-1111-4222-8333-444455556666"
-        certificates.known.withLock { $0[certificate] = signed.certificate }
+        certificates.known.withLock { $0[Self.certificate] = signed.certificate }
         let service = try await ImageFixture(certificates: certificates)
         let id = try await service.createImage {
             $0.properties = [
                 "img_signature": Data(signed.signature).base64EncodedString(),
                 "img_signature_hash_method": signed.hash.rawValue,
                 "img_signature_key_type": signed.keyType.rawValue,
-                "img_signature_certificate_uuid": certificate.rawValue,
+                "img_signature_certificate_uuid": Self.certificate.rawValue,
             ]
         }.id
+        return (service, id, signed)
+    }
+
+    @Test(arguments: [true, false]) func behaviour42_aBadSignatureReturnsTheImageToQueued(_ isGood: Bool) async throws {
+        let certificates = FakeCertificates()
+        let (service, id, signed) = try await signedImage(certificates)
         try await service.stage(isGood ? signed.data : signed.data + [0], for: id)
         try await service.importImage(id, Self.direct)
         // The certificate was fetched as the caller, who is gone by now.
@@ -424,7 +433,7 @@ import Trust
         if isGood {
             #expect(try await service.image(id).status == .active)
             let provenance = try await service.images.provenance(of: id, as: service.caller())
-            #expect(provenance.record.provenance.signer?.certificate == certificate)
+            #expect(provenance.record.provenance.signer?.certificate == Self.certificate)
         } else {
             try await expectFailure(id, service, stores: "local", "Signature verification")
         }
@@ -432,19 +441,7 @@ import Trust
 
     /// What was signed when it was asked for does not come in unsigned.
     @Test func aSignatureThatIsTakenAwayMeanwhileEndsTheImport() async throws {
-        let certificates = FakeCertificates()
-        let signed = try #require(try SignedData.all().first)
-        let certificate: SecretID = "0f2d7a3e-1111-4222-8333-444455556666"
-        certificates.known.withLock { $0[certificate] = signed.certificate }
-        let service = try await ImageFixture(certificates: certificates)
-        let id = try await service.createImage {
-            $0.properties = [
-                "img_signature": Data(signed.signature).base64EncodedString(),
-                "img_signature_hash_method": signed.hash.rawValue,
-                "img_signature_key_type": signed.keyType.rawValue,
-                "img_signature_certificate_uuid": certificate.rawValue,
-            ]
-        }.id
+        let (service, id, signed) = try await signedImage()
         try await service.stage(signed.data + [0], for: id)
         try await service.importImage(id, Self.direct)
         let names = [

@@ -12,8 +12,15 @@ enum AnswerCompression {
     /// What takes longer is not packed on an event loop.
     static let mostBytesAtOnce = 32 << 10
 
+    /// Whether an answer is to be packed; its headers say that this depends on the client.
+    static func isWanted(_ headers: inout HTTPFields, byteCount: Int?, by request: HTTPFields) -> Bool {
+        guard concerns(headers, byteCount: byteCount) else { return false }
+        headers.append(HTTPField(name: .vary, value: "Accept-Encoding"))
+        return isAccepted(by: request)
+    }
+
     /// Whether an answer would be packed if the client took it so.
-    static func concerns(_ headers: HTTPFields, byteCount: Int?) -> Bool {
+    private static func concerns(_ headers: HTTPFields, byteCount: Int?) -> Bool {
         guard let byteCount, byteCount >= leastBytes else { return false }
         return headers[.contentEncoding] == nil && headers[.contentType]?.hasPrefix("application/json") == true
     }
@@ -45,9 +52,7 @@ enum AnswerCompression {
 
     /// Packs a response's body if it is to be.
     static func apply(to response: inout Response, for request: HTTPFields, on work: any WorkPool) async {
-        guard concerns(response.headers, byteCount: response.body.contentLength) else { return }
-        response.headers.append(HTTPField(name: .vary, value: "Accept-Encoding"))
-        guard isAccepted(by: request) else { return }
+        guard isWanted(&response.headers, byteCount: response.body.contentLength, by: request) else { return }
         let gathered = GatheredBody()
         do {
             // JSON is in memory by now: nothing is waited for.

@@ -115,14 +115,12 @@ package struct Dispatcher: Sendable {
             var response = Response(status: ready.status, headers: ready.headers, body: .init())
             var bytes = ready.bytes
             response.headers[.contentLength] = String(bytes.readableBytes)
-            if AnswerCompression.concerns(ready.headers, byteCount: bytes.readableBytes) {
-                response.headers.append(HTTPField(name: .vary, value: "Accept-Encoding"))
-                if AnswerCompression.isAccepted(by: head.headerFields) {
-                    guard bytes.readableBytes <= AnswerCompression.mostBytesAtOnce else { return nil }
-                    if let packed = AnswerCompression.pack(bytes) {
-                        bytes = packed
-                        AnswerCompression.mark(&response.headers, packed)
-                    }
+            let byteCount = bytes.readableBytes
+            if AnswerCompression.isWanted(&response.headers, byteCount: byteCount, by: head.headerFields) {
+                guard byteCount <= AnswerCompression.mostBytesAtOnce else { return nil }
+                if let packed = AnswerCompression.pack(bytes) {
+                    bytes = packed
+                    AnswerCompression.mark(&response.headers, packed)
                 }
             }
             response.headers[.openstackRequestID] = exchange.requestID
