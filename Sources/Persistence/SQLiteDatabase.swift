@@ -64,6 +64,8 @@ package final class SQLiteDatabase: SQLDatabase, @unchecked Sendable {
         // changes as well once the log begins anew (after 16 MiB of changes, and when the server stops).
         try writer.run("PRAGMA secure_delete = FAST")
         try writer.run("PRAGMA journal_size_limit = 67108864")
+        // What each write of a group would be undone with: pages of one write, in a file two calls a page otherwise.
+        try writer.run("PRAGMA temp_store = MEMORY")
         // In pages: what many commits change is copied into the main file once.
         try writer.run("PRAGMA wal_autocheckpoint = 4096")
         level = try writer.run("PRAGMA synchronous") { $0.value(0) } == .integer(2) ? 2 : -1
