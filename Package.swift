@@ -97,7 +97,7 @@ let package = Package(
             name: "Server",
             dependencies: [
                 "API", "Blobs", "Conversion", "Core", "Persistence", "Remote", "Trust", argumentParser, configuration,
-                coreMetrics, httpTypes, hummingbirdCore, hummingbirdTLS, logging, metrics, nioCore,
+                "CLinuxIO", coreMetrics, httpTypes, hummingbirdCore, hummingbirdTLS, logging, metrics, nioCore,
                 nioHTTP1, nioHTTPTypes, nioHTTPTypesHTTP1, nioPosix, nioSSL, serviceLifecycle, unixSignals, yams,
             ],
             swiftSettings: ours),

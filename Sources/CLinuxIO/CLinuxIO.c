@@ -72,6 +72,29 @@ void clinuxio_view_close(struct clinuxio_view *view) {
     free(view);
 }
 
+struct clinuxio_counter {
+    int64_t value;
+};
+
+struct clinuxio_counter *clinuxio_counter_open(int fd) {
+    struct stat status;
+    if (fstat(fd, &status) != 0) return NULL;
+    const off_t size = sizeof(struct clinuxio_counter);
+    if (status.st_size < size && ftruncate(fd, size) != 0) return NULL;
+    void *place = mmap(NULL, (size_t)size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    return place == MAP_FAILED ? NULL : place;
+}
+
+int64_t clinuxio_counter_value(const struct clinuxio_counter *counter) {
+    return __atomic_load_n(&counter->value, __ATOMIC_ACQUIRE);
+}
+
+void clinuxio_counter_increment(struct clinuxio_counter *counter) {
+    __atomic_add_fetch(&counter->value, 1, __ATOMIC_ACQ_REL);
+}
+
+void clinuxio_counter_close(struct clinuxio_counter *counter) { munmap(counter, sizeof *counter); }
+
 int clinuxio_forbid_core_dumps(void) {
     const struct rlimit none = {0, 0};
     if (setrlimit(RLIMIT_CORE, &none) != 0) return errno;

@@ -23,6 +23,7 @@ package final class SQLiteDatabase: SQLDatabase, @unchecked Sendable {
     private let readers: ReaderPool
     private let level: Int
     private let runWriter: WriterQueue
+    private let turn: WriteTurn?
     private let waiting = Mutex(WaitingWrites())
     private let writeWait = Metrics.Timer(label: "ambrotype_database_write_wait_seconds")
     private let groupSize = Metrics.Recorder(label: "ambrotype_database_group_writes")
@@ -53,11 +54,13 @@ package final class SQLiteDatabase: SQLDatabase, @unchecked Sendable {
     /// - Parameters:
     ///   - path: the main file; SQLite keeps `-wal` and `-shm` beside it.
     ///   - readerCount: how many reads may run at once; a further read waits.
+    ///   - turn: shared by the processes that write to it; nil when this is the only one.
     ///   - writerQueue: where writes are run, one piece of work after the other.
     /// - Throws: `SQLError`; `.statement` if the engine did not take the durability asked for.
-    package init(path: String, readerCount: Int = 4, writerQueue: WriterQueue? = nil) throws {
+    package init(path: String, readerCount: Int = 4, turn: WriteTurn? = nil, writerQueue: WriterQueue? = nil) throws {
         precondition(readerCount > 0)
         runWriter = writerQueue ?? Self.thread()
+        self.turn = turn
         writer = try SQLiteHandle(path: path, isReader: false, cacheKiB: Self.cacheKiB)
         try writer.run("PRAGMA synchronous = FULL")
         // What is deleted is overwritten in the pages that change anyway: an erased key's wrapping is gone, from the log of
@@ -149,7 +152,9 @@ package final class SQLiteDatabase: SQLDatabase, @unchecked Sendable {
             }
             if group.isEmpty { return }
             groupSize.record(group.count)
+            turn?.take()
             commit(group)
+            turn?.giveBack()
         }
     }
 

@@ -20,16 +20,18 @@ package final class Application: Sendable {
         package let metrics: PrometheusRegistry?
         /// What fetches from other servers for users; nil for the client of the program (`EgressClient`).
         package let remote: (any RemoteContentSource)?
+        package let node: NodeName
 
         package init(
             surroundings: Surroundings, eventLoopGroup: any EventLoopGroup, logger: Logger,
-            metrics: PrometheusRegistry?, remote: (any RemoteContentSource)? = nil
+            metrics: PrometheusRegistry?, remote: (any RemoteContentSource)? = nil, node: NodeName = .first
         ) {
             self.surroundings = surroundings
             self.eventLoopGroup = eventLoopGroup
             self.logger = logger
             self.metrics = metrics
             self.remote = remote
+            self.node = node
         }
     }
 
@@ -45,6 +47,7 @@ package final class Application: Sendable {
     private let barbican: BarbicanKeyManager?
     private let images: Images?
     private let audit: AuditTrail?
+    private let cache: OpenCache?
 
     private var logger: Logger { process.logger }
     private var surroundings: Surroundings { process.surroundings }
@@ -55,7 +58,7 @@ package final class Application: Sendable {
         self.settings = settings
         self.process = process
         tls = try settings.tls.map { try TLSFilesReader.configuration($0) }
-        let directory = try DataDirectory(path: settings.dataDirectory)
+        let directory = try await DataDirectory(path: settings.dataDirectory, node: process.node)
         self.directory = directory
         let database = try await Self.openDatabase(directory, process.surroundings)
         self.database = database
@@ -71,7 +74,8 @@ package final class Application: Sendable {
         }
         switch settings.keys {
         case .embedded(let choice):
-            secrets = try await OpenKeys.embedded(choice, database, process.surroundings)
+            secrets = try await OpenKeys.embedded(
+                choice, database, process.surroundings, mayCreate: directory.node == .first)
             barbican = nil
         case .barbican(let choice):
             guard case .keystone(let keystone) = settings.identity else {
@@ -83,24 +87,26 @@ package final class Application: Sendable {
             secrets = nil
             barbican = nil
         }
-        let keys = KeyParts(
-            manager: secrets.map { EmbeddedKeyManager($0) } ?? barbican,
-            certificates: secrets.map { EmbeddedCertificates($0) } ?? barbican)
         audit = try await Self.openAudit(settings.audit, directory, process)
         let limitKeeper = keystone
         let catalogue: (any ServiceCatalogue)? =
             keystone?.catalogue ?? Self.embeddedCatalogue(database, tokenKeys, process.surroundings)
+        let cache = try settings.image?.cache.map { try Self.openCache($0) }
+        self.cache = cache
+        let manager: (any KeyManager)? = secrets.map { EmbeddedKeyManager($0) } ?? barbican
+        let certificates: (any CertificateSource)? = secrets.map { EmbeddedCertificates($0) } ?? barbican
         images = try await settings.image.asyncMap {
-            let seal = try await Self.recordSeal(directory)
+            let parts = ImageParts(
+                keys: manager, certificates: certificates, seal: try await Self.recordSeal(directory),
+                catalogue: catalogue, cache: cache?.settings,
+                importSteps: try OpenImportSteps.steps($0.settings, scratch: directory.scratch, process))
             var choice = $0
             if case .outOfReach = choice.settings.limits, let limitKeeper {
                 choice.settings.limits = .remote(
                     limitKeeper.limits(
                         ofService: ImageSettings.serviceType, region: settings.region, logger: process.logger))
             }
-            return try await Self.openImages(
-                choice, keys, seal, catalogue, database, process,
-                importSteps: try OpenImportSteps.steps(choice.settings, scratch: directory.scratch, process))
+            return try await Self.openImages(choice, parts, directory, database, process)
         }
     }
 
@@ -128,19 +134,39 @@ package final class Application: Sendable {
             logger: process.logger)
     }
 
-    /// What images need of whoever keeps keys; nothing when nobody does.
-    private struct KeyParts {
-        let manager: (any KeyManager)?
+    /// What images need of others; nil where there is nobody.
+    private struct ImageParts {
+        let keys: (any KeyManager)?
         let certificates: (any CertificateSource)?
+        let seal: RecordSeal
+        let catalogue: (any ServiceCatalogue)?
+        let cache: ImageCacheSettings?
+        let importSteps: [any ImportStep]
+    }
+
+    /// A cache, held for this server alone.
+    private struct OpenCache {
+        let settings: ImageCacheSettings
+        let lock: FileLock
     }
 
     private static func openDatabase(
         _ directory: DataDirectory, _ surroundings: Surroundings
     ) async throws -> SQLiteDatabase {
         try await StartProblem.wrapping("database \(directory.database)") {
-            let database = try SQLiteDatabase(path: directory.database)
-            try await database.migrate(
-                DatabaseSchema.migrations, at: surroundings.clock.now.microseconds)
+            let database = try SQLiteDatabase(
+                path: directory.database, turn: WriteTurn(database: directory.database))
+            if directory.isAlone {
+                try await database.migrate(DatabaseSchema.migrations, at: surroundings.clock.now.microseconds)
+                return database
+            }
+            do {
+                try await database.requireSchema(DatabaseSchema.migrations)
+            } catch MigrationError.olderSchema, MigrationError.noSchema {
+                throw StartProblem(
+                    "data_dir: \(directory.path) is not set up for this program, and only the first node, without "
+                        + "--node, does that, and alone: stop the others and start it first")
+            }
             return database
         }
     }
@@ -195,19 +221,27 @@ package final class Application: Sendable {
         return StoreSet(stores, default: choice.settings.defaultStore, remote: remote, traits: traits)
     }
 
-    private static func openCache(_ choice: ServerSettings.CacheChoice) throws -> ImageCacheSettings {
+    private static func openCache(_ choice: ServerSettings.CacheChoice) throws -> OpenCache {
         do {
             let store = try FileBlobStore(id: "cache", directory: choice.directory, work: ThreadWorkPool())
-            return ImageCacheSettings(store: store, limitBytes: choice.bytes, stores: Set(choice.stores))
+            let lock = try FileLock(path: choice.directory)
+            guard try lock.take(.exclusive) else {
+                throw StartProblem(
+                    "image.cache.directory: \(choice.directory) is another server's cache; each needs its own")
+            }
+            return OpenCache(
+                settings: ImageCacheSettings(store: store, limitBytes: choice.bytes, stores: Set(choice.stores)),
+                lock: lock)
+        } catch let problem as StartProblem {
+            throw problem
         } catch {
             throw StartProblem("image.cache.directory: \(choice.directory) is not usable: \(error)")
         }
     }
 
     private static func openImages(
-        _ choice: ServerSettings.ImageChoice, _ keys: KeyParts, _ seal: RecordSeal,
-        _ catalogue: (any ServiceCatalogue)?, _ database: SQLiteDatabase, _ process: Process,
-        importSteps: [any ImportStep]
+        _ choice: ServerSettings.ImageChoice, _ parts: ImageParts, _ directory: DataDirectory,
+        _ database: SQLiteDatabase, _ process: Process
     ) async throws -> Images {
         let algorithm = choice.settings.hashAlgorithm
         if algorithm.isWeak {
@@ -233,7 +267,6 @@ package final class Application: Sendable {
                 "the policy file asks for attributes that no caller has: such checks are false",
                 metadata: ["attributes": "\(unknown.joined(separator: " "))"])
         }
-        let cache = try choice.cache.map { try openCache($0) }
         let remote =
             process.remote
             ?? EgressClient(
@@ -242,9 +275,10 @@ package final class Application: Sendable {
                 connector: SocketConnector(group: process.eventLoopGroup))
         let images = Images(
             database: database, stores: stores, surroundings: process.surroundings, settings: choice.settings,
-            keys: keys.manager, certificates: keys.certificates, remote: remote, catalogue: catalogue,
-            importSteps: importSteps, seal: seal, cache: cache, instance: InstanceID(process.surroundings.uuid()),
-            logger: process.logger)
+            keys: parts.keys, certificates: parts.certificates, remote: remote, catalogue: parts.catalogue,
+            importSteps: parts.importSteps, seal: parts.seal, cache: parts.cache,
+            instance: InstanceID(process.surroundings.uuid()), node: directory.node.description,
+            isNodeGone: { directory.isGone($0) }, logger: process.logger)
         try await StartProblem.wrapping("interrupted uploads") { try await images.recover(logger: process.logger) }
         try await StartProblem.wrapping("keys of images") { _ = try await images.registerKeys() }
         return images
@@ -316,6 +350,7 @@ extension Application {
                 isSecure: tls != nil, crossOrigin: CrossOrigin(origins: settings.crossOrigins),
                 surroundings: surroundings, logger: logger, audit: audit)
         }
+        try directory.share()
         return (dispatchers, urls)
     }
 
@@ -327,7 +362,12 @@ extension Application {
         let identity = IdentityService(
             database: database, surroundings: surroundings,
             settings: choice.identitySettings(region: settings.region, publicURL: authURL), keys: tokenKeys,
+            changes: try FileChangeCounter(path: directory.identityChanges),
             onProjectDeletion: { [secrets] in try secrets?.letGo(of: $0, in: $1) })
+        guard directory.node == .first else {
+            try await requireUsers(identity)
+            return IdentityAPI(identity: identity, authenticator: EmbeddedAuthenticator(identity: identity))
+        }
         let clouds = CloudsFile(path: directory.clouds)
         let place = CloudsFile.Place(
             authURL: authURL, region: settings.region, caCertificate: settings.tls?.certificate)
@@ -339,6 +379,13 @@ extension Application {
         }
         if result.createdPasswords.isEmpty { refresh(clouds, at: place) }
         return IdentityAPI(identity: identity, authenticator: EmbeddedAuthenticator(identity: identity))
+    }
+
+    /// Another node than the first has users, or whoever starts it has to start that one.
+    private func requireUsers(_ identity: IdentityService) async throws {
+        guard try await identity.isSetUp() else {
+            throw StartProblem("data_dir: \(directory.path) has no users yet: start the first node, without --node")
+        }
     }
 
     /// On later starts. The server can do its work without the file, so nothing here stops it.

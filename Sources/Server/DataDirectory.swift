@@ -1,4 +1,5 @@
 import Glibc
+import Persistence
 
 /// Why the server cannot start. The description is one line for the operator.
 package struct StartProblem: Error, CustomStringConvertible {
@@ -6,61 +7,128 @@ package struct StartProblem: Error, CustomStringConvertible {
     package init(_ description: String) { self.description = description }
 }
 
-/// The directory everything is kept under, held for this process alone as long as the object lives.
+/// The directory everything is kept under. One node has it for itself, or several share it; of each node one process
+/// holds it, as long as the object lives.
 ///
-///     DIR/lock             who has the directory; locked (flock(2)) while the server runs
-///     DIR/ambrotype.db     the database, with SQLite's -wal and -shm beside it
-///     DIR/token-keys.pem   the keys that sign tokens (mode 0600)
-///     DIR/record-key       the key that seals what was verified of images (mode 0600)
-///     DIR/master-keys      the keys that wrap the keys of projects (mode 0600), unless they are elsewhere
-///     DIR/clouds.yaml      credentials for clients (mode 0600)
-///     DIR/disable          if there, /healthcheck answers 503
-///     DIR/scratch          files without names, of imports that are converted
-///     DIR/stores/local     image data, unless other stores are configured
+///     DIR/lock               who is the first node; locked (flock(2)) while it runs
+///     DIR/lock-NAME          the same of node NAME
+///     DIR/schema-lock        shared by all that run, for one alone while it changes the schema
+///     DIR/ambrotype.db       the database, with SQLite's -wal and -shm beside it, and -door and -turn (`WriteTurn`)
+///     DIR/identity-changes   a count: nodes believe nothing they knew of users before it changed
+///     DIR/token-keys.pem     the keys that sign tokens (mode 0600)
+///     DIR/record-key         the key that seals what was verified of images (mode 0600)
+///     DIR/master-keys        the keys that wrap the keys of projects (mode 0600), unless they are elsewhere
+///     DIR/clouds.yaml        credentials for clients (mode 0600)
+///     DIR/disable            if there, /healthcheck answers 503
+///     DIR/scratch            files without names, of imports that are converted
+///     DIR/stores/local       image data, unless other stores are configured
 package final class DataDirectory: Sendable {
     private static let neededBytes: UInt64 = 16 << 20
+    private static let pause = Duration.milliseconds(50)
+    /// Another process looks for a moment whether this node runs.
+    private static let glances = 10
+    /// Another node sets the directory up, or changes the schema.
+    private static let preparations = 600
 
     package let path: String
-    private let lock: Int32
+    package let node: NodeName
+    /// Whether no other node runs, nor can start, until `share` is called: the schema may be changed.
+    package let isAlone: Bool
+    private let own: FileLock
+    private let schema: FileLock
 
     package var database: String { path + "/ambrotype.db" }
+    package var identityChanges: String { Self.identityChanges(in: path) }
     package var tokenKeys: String { path + "/token-keys.pem" }
     package var recordKey: String { path + "/record-key" }
     package var clouds: String { path + "/clouds.yaml" }
     package var scratch: String { path + "/scratch" }
     package var disableSwitch: String { path + "/disable" }
 
-    /// Makes the directory if it is missing (mode 0700), and takes it.
+    static func identityChanges(in path: String) -> String { path + "/identity-changes" }
+
+    private static func lock(of node: String, in path: String) -> String {
+        path + (node == NodeName.first.description ? "/lock" : "/lock-" + node)
+    }
+
+    /// Makes the directory if it is missing (mode 0700), and takes it. Waits while another node prepares it.
     /// - Throws: `StartProblem`.
-    package init(path: String) throws {
+    package init(path: String, node: NodeName = .first) async throws {
         self.path = path
+        self.node = node
         do {
             try Self.make(path)
         } catch {
             throw StartProblem("data_dir: \(error); choose another with --data-dir")
         }
-        let lockPath = path + "/lock"
-        let descriptor = open(lockPath, O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
-        guard descriptor >= 0 else { throw StartProblem("data_dir: \(FileProblem("written to", path))") }
-        guard flock(descriptor, LOCK_EX | LOCK_NB) == 0 else {
-            let code = errno
-            close(descriptor)
-            guard code == EWOULDBLOCK else {
-                throw StartProblem("data_dir: \(FileProblem("locked", path, code: code))")
-            }
-            let owner = SmallFile.text(lockPath)?.split(whereSeparator: \.isNewline).first
-            throw StartProblem(
-                "data_dir: \(path) is in use by another ambrotype server" + (owner.map { " (process \($0))" } ?? ""))
-        }
-        lock = descriptor
-        let owner = "\(getpid())\n"
-        guard ftruncate(descriptor, 0) == 0, pwrite(descriptor, owner, owner.utf8.count, 0) == owner.utf8.count else {
-            throw StartProblem("data_dir: \(FileProblem("written", lockPath))")
-        }
+        own = try await Self.takeOwn(node, path)
+        schema = try Self.file(path + "/schema-lock")
+        isAlone = try await Self.join(schema, mayPrepare: node == .first, path)
         try checkSpace()
     }
 
-    deinit { close(lock) }
+    private static func file(_ path: String) throws -> FileLock {
+        do {
+            return try FileLock(path: path)
+        } catch {
+            throw StartProblem("data_dir: \(FileProblem("written to", path, code: error.code))")
+        }
+    }
+
+    private static func takeOwn(_ node: NodeName, _ path: String) async throws -> FileLock {
+        let name = lock(of: node.description, in: path)
+        let lock = try file(name)
+        guard try await take(lock, .exclusive, attempts: glances, name) else {
+            let owner = SmallFile.text(name)?.split(whereSeparator: \.isNewline).first.map { " (process \($0))" } ?? ""
+            throw StartProblem(
+                "data_dir: \(path) is in use by another ambrotype server\(owner)"
+                    + (node == .first ? "; one beside it needs a name (--node)" : " of the name \(node)"))
+        }
+        do {
+            try lock.write(line: String(getpid()))
+        } catch {
+            throw StartProblem("data_dir: \(FileProblem("written", name, code: error.code))")
+        }
+        return lock
+    }
+
+    private static func join(_ schema: FileLock, mayPrepare: Bool, _ path: String) async throws -> Bool {
+        let file = path + "/schema-lock"
+        if mayPrepare, try await take(schema, .exclusive, attempts: 1, file) { return true }
+        guard try await take(schema, .shared, attempts: preparations, file) else {
+            throw StartProblem("data_dir: another server prepares \(path), for longer than expected; try again")
+        }
+        return false
+    }
+
+    private static func take(
+        _ lock: FileLock, _ mode: FileLock.Mode, attempts: Int, _ path: String
+    ) async throws -> Bool {
+        do {
+            for attempt in 1...attempts {
+                if try lock.take(mode) { return true }
+                if attempt < attempts { try await Task.sleep(for: pause) }
+            }
+            return false
+        } catch let error as FileLock.Errno {
+            throw StartProblem("data_dir: \(FileProblem("locked", path, code: error.code))")
+        }
+    }
+
+    /// The directory is as it should be: others may start.
+    package func share() throws {
+        guard isAlone else { return }
+        // Nobody else takes it for itself: that takes this node's own lock.
+        guard try schema.take(.shared) else { throw StartProblem("data_dir: \(path) cannot be shared") }
+    }
+
+    /// Whether no process of a node is left. Whatever ran there before this is asked has ended.
+    package func isGone(_ node: String) -> Bool {
+        let file = Self.lock(of: node, in: path)
+        // Without its file nothing is known of it.
+        guard SmallFile.exists(file), let lock = try? FileLock(path: file) else { return false }
+        return (try? lock.take(.shared)) == true
+    }
 
     private func checkSpace() throws {
         var status = statvfs()

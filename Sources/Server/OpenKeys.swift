@@ -9,16 +9,18 @@ import Trust
 enum OpenKeys {
     /// The key manager in this program. The master keys are made with a new database and at no other time: a
     /// database that lost its file would be lost for good if another took its place.
+    /// - Parameter mayCreate: false for a server beside the one that makes them.
     /// - Throws: `StartProblem`.
     static func embedded(
-        _ choice: ServerSettings.EmbeddedKeysChoice, _ database: any SQLDatabase, _ surroundings: Surroundings
+        _ choice: ServerSettings.EmbeddedKeysChoice, _ database: any SQLDatabase, _ surroundings: Surroundings,
+        mayCreate: Bool
     ) async throws -> Secrets {
         try await StartProblem.wrapping("keys.master_key_file \(choice.masterKeyFile)") {
             let hasKeys = try await database.read { db in
                 try db.first("SELECT 1 FROM master_keys") { _ in true } ?? false
             }
             let path = choice.masterKeyFile
-            let keys = try hasKeys ? MasterKeys.load(path: path) : MasterKeys.create(path: path)
+            let keys = try hasKeys || !mayCreate ? MasterKeys.load(path: path) : MasterKeys.create(path: path)
             var settings = SecretSettings()
             settings.retentionSeconds = choice.retentionSeconds
             let secrets = Secrets(

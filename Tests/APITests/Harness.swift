@@ -57,11 +57,12 @@ extension TestServer {
     /// Runs a server while `body` runs, and fails if the server does.
     /// - Parameters:
     ///   - directory: the data directory; without it, a new one that is removed afterwards.
+    ///   - node: its name among several that share the directory.
     ///   - remote: what other servers have for it; nil when nothing is fetched.
     ///   - change: what differs from a server with default settings and cheap password hashes.
     @discardableResult
     static func with<T: Sendable>(
-        directory: String? = nil, remote: (any RemoteContentSource)? = nil,
+        directory: String? = nil, node: NodeName = .first, remote: (any RemoteContentSource)? = nil,
         _ change: @Sendable (inout ServerSettings) -> Void = { _ in },
         body: @Sendable (TestServer) async throws -> T
     ) async throws -> T {
@@ -71,7 +72,7 @@ extension TestServer {
         settings.identity = .embedded(.cheap)
         change(&settings)
         let log = LogCapture()
-        let application = try await Application(settings, in: TestProcess.shared(logger: log.logger, remote: remote))
+        let application = try await Application(settings, in: TestProcess.shared(logger: log.logger, remote: remote, node: node))
         let (readiness, report) = AsyncStream.makeStream(of: ServerURLs.self)
         let group = application.serviceGroup { urls in report.yield(urls) }
         return try await withThrowingTaskGroup(of: Void.self) { tasks in
@@ -174,11 +175,11 @@ enum TestProcess {
     }()
 
     static func shared(
-        logger: Logger, remote: (any RemoteContentSource)? = nil
+        logger: Logger, remote: (any RemoteContentSource)? = nil, node: NodeName = .first
     ) -> Application.Process {
         Application.Process(
             surroundings: surroundings, eventLoopGroup: MultiThreadedEventLoopGroup.singleton, logger: logger,
-            metrics: metrics, remote: remote)
+            metrics: metrics, remote: remote, node: node)
     }
 }
 

@@ -31,19 +31,20 @@ class Server:
     """One `ambrotype serve`, on a free port of the loopback unless told otherwise.
 
     `config` is the path of a configuration file, `environment` is added to the environment. Standard
-    error goes to `log`, which outlives restarts. `prefix` is a command that executes the server's. Use as a context
-    manager, or call `stop`.
+    error goes to `log`, which outlives restarts. `prefix` is a command that executes the server's. `node` is its name
+    among several that share the directory. Use as a context manager, or call `stop`.
     """
 
     def __init__(self, data_dir: Path, config: Path | None = None, log: Path | None = None,
                  listen: str = "127.0.0.1:0", environment: dict[str, str] | None = None,
-                 prefix: list[str] | None = None):
+                 prefix: list[str] | None = None, node: str | None = None):
         self.data_dir = Path(data_dir)
         self.config = config
         self.log = log or self.data_dir.with_suffix(".log")
         self.listen = listen
         self.environment = environment or {}
         self.prefix = prefix or []
+        self.node = node
         self.url = ""
         self.process: subprocess.Popen | None = None
         self._said: list[str] = []
@@ -63,6 +64,8 @@ class Server:
         self._command = [*self.prefix, str(BINARY), "serve", "--data-dir", str(self.data_dir), "--listen", self.listen]
         if self.config:
             self._command += ["--config", str(self.config)]
+        if self.node:
+            self._command += ["--node", self.node]
         assert self.process is None or self.process.poll() is not None, "it runs already"
         self._said, self.url, self._ready = [], "", threading.Event()
         environment = {"AMBROTYPE_LOG_FORMAT": "text"} | os.environ | self.environment

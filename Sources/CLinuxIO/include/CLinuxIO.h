@@ -30,6 +30,16 @@ bool clinuxio_view_has(const struct clinuxio_view *view, int64_t offset, int64_t
 
 void clinuxio_view_close(struct clinuxio_view *view);
 
+/// A number in the first eight bytes of a file, which all processes that map it see and change.
+struct clinuxio_counter;
+
+/// Makes the file long enough. NULL, with errno, when it cannot be had.
+struct clinuxio_counter *clinuxio_counter_open(int fd);
+
+int64_t clinuxio_counter_value(const struct clinuxio_counter *counter);
+void clinuxio_counter_increment(struct clinuxio_counter *counter);
+void clinuxio_counter_close(struct clinuxio_counter *counter);
+
 /// Neither a core file nor a look into the memory by others: RLIMIT_CORE 0, PR_SET_DUMPABLE 0.
 int clinuxio_forbid_core_dumps(void);
 

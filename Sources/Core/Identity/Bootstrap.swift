@@ -53,11 +53,14 @@ private struct FirstUser: Sendable {
 }
 
 extension IdentityService {
+    /// Whether `bootstrap` was ever done.
+    package func isSetUp() async throws -> Bool { try await database.read { try $0.hasDomain(.standard) } }
+
     /// Brings the database to where users can log in. The first call makes the domain, the projects
     /// and the users; every call sees to the fixed roles and brings the catalogue's URLs up to date.
     /// What an administrator deleted or changed in between stays so. One transaction.
     package func bootstrap(_ plan: BootstrapPlan) async throws -> BootstrapResult {
-        let isNew = try await database.read { try !$0.hasDomain(.standard) }
+        let isNew = try await !isSetUp()
         var passwords: [String: String] = [:]
         var hashes: [String: PasswordHash] = [:]
         if isNew {

@@ -17,10 +17,12 @@ package struct IdentityService: Sendable {
     /// What another service does in the transaction that deletes a project.
     package typealias ProjectDeletionStep = @Sendable (ProjectID, any SQLConnection) throws -> Void
 
-    /// - Parameter database: with `IdentityMigrations` applied.
+    /// - Parameters:
+    ///   - database: with `IdentityMigrations` applied.
+    ///   - changes: shared by all processes that write to the database.
     package init(
         database: any SQLDatabase, surroundings: Surroundings, settings: IdentitySettings, keys: TokenKeys,
-        onProjectDeletion: ProjectDeletionStep? = nil
+        changes: any ChangeCounter = OwnChangeCounter(), onProjectDeletion: ProjectDeletionStep? = nil
     ) {
         self.onProjectDeletion = onProjectDeletion
         self.settings = settings
@@ -30,14 +32,14 @@ package struct IdentityService: Sendable {
         hashing = WorkGate(
             work: surroundings.work, concurrency: settings.hashingConcurrency, queueLimit: settings.hashingQueueLimit,
             refusal: "Too many logins are waiting; try again.")
-        tokenCache = TokenCache(limit: settings.tokenCacheLimit, lifetimeSeconds: settings.tokenCacheSeconds)
+        tokenCache = TokenCache(limit: settings.tokenCacheLimit, lifetimeSeconds: settings.tokenCacheSeconds, changes: changes)
         loginDelays = LoginDelays(windowSeconds: settings.lockoutSeconds)
     }
 
     var now: Timestamp { surroundings.clock.now }
 
     /// A write that may change what a token is worth: once it returns, no token is accepted on what
-    /// was known before it.
+    /// was known before it, by no process.
     func change<T: Sendable>(_ body: @escaping @Sendable (any SQLConnection) throws -> T) async throws -> T {
         defer { tokenCache.invalidate() }
         return try await database.write(body)

@@ -2,8 +2,8 @@ import Synchronization
 import Trust
 
 /// Tokens validated a moment ago, by the SHA-256 of the token: a request in a series costs one hash
-/// and one look-up. An entry counts only while no write to Identity has happened in this process
-/// since before it was read, and for `lifetimeSeconds`; expiry is checked by whoever takes it.
+/// and one look-up. An entry counts only while no write to Identity has happened, here or in a process that shares the
+/// counter, since before it was read, and for `lifetimeSeconds`; expiry is checked by whoever takes it.
 final class TokenCache: Sendable {
     struct Key: Hashable, Sendable {
         private let digest: [UInt8]
@@ -23,19 +23,20 @@ final class TokenCache: Sendable {
 
     private let limit: Int
     private let lifetimeSeconds: Int64
-    private let generation = Atomic<Int>(0)
+    private let changes: any ChangeCounter
     private let entries = Mutex<[Key: Entry]>([:])
 
-    init(limit: Int, lifetimeSeconds: Int64) {
+    init(limit: Int, lifetimeSeconds: Int64, changes: any ChangeCounter) {
+        self.changes = changes
         self.limit = limit
         self.lifetimeSeconds = lifetimeSeconds
     }
 
     /// What a validation notes before it reads the database.
-    var currentGeneration: Int { generation.load(ordering: .acquiring) }
+    var currentGeneration: Int { changes.count }
 
     /// Ends every entry, and every validation under way.
-    func invalidate() { generation.add(1, ordering: .acquiringAndReleasing) }
+    func invalidate() { changes.increment() }
 
     func token(_ key: Key, at now: Timestamp) -> ValidatedToken? {
         guard let entry = entries.withLock({ $0[key] }), entry.generation == currentGeneration,

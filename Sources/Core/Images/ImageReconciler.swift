@@ -66,6 +66,7 @@ extension Images {
     private var housekeeping: [(failure: String, step: @Sendable () async throws -> Void)] {
         [
             ("saying that this process lives failed", { try await instances.keepSeen() }),
+            ("looking for processes that ended failed", { wakeLanes(if: try await instances.forgetGone()) }),
             ("giving up uploads failed", { wakeLanes(if: try await giveUpUploads() > 0) }),
             ("emptying the recycle bin failed", { wakeLanes(if: try await emptyRecycleBin()) }),
             ("ending imports that nobody does failed", { wakeLanes(if: try await endLostImports()) }),

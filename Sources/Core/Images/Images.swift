@@ -34,12 +34,13 @@ package struct Images: Sendable {
     ///   - importSteps: what is done to imported bytes, in this order.
     ///   - node: where processes of this service run one at a time. A process that starts there takes over what its
     ///     predecessors held.
+    ///   - isNodeGone: whether no process of another node is left.
     package init(
         database: any SQLDatabase, stores: StoreSet, surroundings: Surroundings, settings: ImageSettings,
         keys: (any KeyManager)? = nil, certificates: (any CertificateSource)? = nil,
         remote: (any RemoteContentSource)? = nil, catalogue: (any ServiceCatalogue)? = nil,
         importSteps: [any ImportStep] = [], seal: RecordSeal, cache: ImageCacheSettings? = nil, instance: InstanceID,
-        node: String = "local", logger: Logger
+        node: String = "local", isNodeGone: @escaping @Sendable (String) -> Bool = { _ in false }, logger: Logger
     ) {
         let database = LimitLearningDatabase.wrapping(database, for: settings.limits)
         self.database = database
@@ -64,7 +65,8 @@ package struct Images: Sendable {
             database: database, surroundings: surroundings, settings: settings, instance: instance,
             budget: UploadBudget(limitBytes: settings.uploadBufferBytes), held: held)
         self.intake = intake
-        instances = Instances(database: database, clock: surroundings.clock, instance: instance, node: node)
+        instances = Instances(
+            database: database, clock: surroundings.clock, instance: instance, node: node, isNodeGone: isNodeGone)
         let clock = surroundings.clock
         let erase = EraseBlob(database: database, stores: stores, clock: clock, instance: instance, held: held)
         let release = ReleaseKeys(database: database, clock: clock, keys: keys, logger: logger)

@@ -13,6 +13,8 @@ struct Instances: Sendable {
     let instance: InstanceID
     /// Where processes run one at a time: a new one there means that the earlier are gone.
     let node: String
+    /// Whether no process of a node is left. False when nobody can tell: then time has to.
+    let isNodeGone: @Sendable (String) -> Bool
 
     /// Says that this process runs, and that all others of its node are gone.
     func register() async throws {
@@ -22,6 +24,23 @@ struct Instances: Sendable {
             try db.execute(
                 "INSERT INTO instances (id, node, started_at, seen_at) VALUES ($1, $2, $3, $3)", instance, node, now)
         }
+    }
+
+    /// Forgets processes of other nodes that are known to have ended.
+    /// - Returns: whether there was one.
+    func forgetGone() async throws -> Bool {
+        let others = try await database.read { db in
+            try db.query("SELECT id, node FROM instances WHERE node <> $1 ORDER BY id", node) {
+                (id: try $0.get(0, as: InstanceID.self), node: try $0.get(1, as: String.self))
+            }
+        }
+        // The node is looked at after its row was read: what started there meanwhile has another.
+        let gone = others.filter { isNodeGone($0.node) }
+        if gone.isEmpty { return false }
+        try await database.write { db in
+            for process in gone { try db.execute("DELETE FROM instances WHERE id = $1", process.id) }
+        }
+        return true
     }
 
     /// Says now and then that this process still runs, and forgets those that do not.

@@ -55,14 +55,16 @@ struct SetPasswordCommand: AsyncParsableCommand {
         _ choice: ServerSettings.EmbeddedIdentityChoice, _ randomness: SystemRandomness
     ) async throws {
         let directory = settings.dataDirectory
-        guard SmallFile.exists(directory + "/ambrotype.db") else {
+        let path = directory + "/ambrotype.db"
+        guard SmallFile.exists(path) else {
             throw StartProblem("data_dir: there is no database under \(directory); was the server ever started?")
         }
         let identity = IdentityService(
-            database: try SQLiteDatabase(path: directory + "/ambrotype.db"),
+            database: try SQLiteDatabase(path: path, turn: WriteTurn(database: path)),
             surroundings: Surroundings(clock: SystemClock(), randomness: randomness, work: ThreadWorkPool()),
             settings: choice.identitySettings(region: settings.region, publicURL: ""),
-            keys: try await TokenKeys.loadOrCreate(path: directory + "/token-keys.pem"))
+            keys: try await TokenKeys.loadOrCreate(path: directory + "/token-keys.pem"),
+            changes: try FileChangeCounter(path: DataDirectory.identityChanges(in: directory)))
         // Whoever may write the database's file may do anything with it.
         let caller = Caller(
             userID: "operator", projectID: nil, hasSystemScope: true, roles: ["admin"], requestID: "set-password",

@@ -23,7 +23,7 @@ struct OpenCatalogue: Sendable {
             throw Refusal(
                 "data_dir: there is no database under \(settings.dataDirectory); was the server ever started?")
         }
-        database = try SQLiteDatabase(path: path)
+        database = try SQLiteDatabase(path: path, turn: WriteTurn(database: path))
         do {
             try await database.requireSchema(DatabaseSchema.migrations)
         } catch let error as MigrationError {

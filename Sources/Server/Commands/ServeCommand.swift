@@ -33,6 +33,13 @@ struct ServeCommand: AsyncParsableCommand {
             "Listen here, such as 127.0.0.1:9292; port 0 lets the system choose (listen).", valueName: "addr:port"))
     var listen: String?
 
+    @Option(
+        help: ArgumentHelp(
+            "The name of this server among several that share the data directory; the first one needs none.",
+            discussion: "Lower-case letters, digits and hyphens. Each listens and logs by itself; see docs/operating.md.",
+            valueName: "name"))
+    var node: String?
+
     func run() async throws {
         // The database holds password hashes: nothing made from here on is for others to read.
         umask(0o077)
@@ -43,10 +50,11 @@ struct ServeCommand: AsyncParsableCommand {
         CoreDumps.forbid()
         try await Failure.reported {
             let settings = try ServerSettings(try options.resolve(listen: listen))
+            let node = try nodeName()
             // Without an audit log there is nothing to reopen, and SIGHUP is the terminal's.
             let signals = await UnixSignalsSequence(
                 trapping: [.sigterm, .sigint] + (settings.audit == nil ? [] : [.sighup]))
-            let application = try await Application(settings, in: Self.process(settings))
+            let application = try await Application(settings, in: Self.process(settings, node))
             let group = application.serviceGroup { urls in StandardOutput.say("ready " + urls.main) }
             try await Self.run(
                 group, until: signals, deadlineSeconds: settings.shutdownDeadlineSeconds, Logger(label: "ambrotype"),
@@ -54,8 +62,16 @@ struct ServeCommand: AsyncParsableCommand {
         }
     }
 
+    private func nodeName() throws -> NodeName {
+        guard let node else { return .first }
+        guard let name = NodeName(node) else {
+            throw StartProblem("--node '\(node)': lower-case letters, digits and hyphens are expected, at most 32")
+        }
+        return name
+    }
+
     /// Sets up what there is once in a process.
-    private static func process(_ settings: ServerSettings) -> Application.Process {
+    private static func process(_ settings: ServerSettings, _ node: NodeName) -> Application.Process {
         let format = settings.logFormat ?? .automatic
         let level = settings.logLevel
         LoggingSystem.bootstrap { label in LineLogHandler(label: label, level: level, format: format) }
@@ -65,7 +81,7 @@ struct ServeCommand: AsyncParsableCommand {
             surroundings: Surroundings(
                 clock: SystemClock(), randomness: SystemRandomness(), work: ThreadWorkPool()),
             eventLoopGroup: MultiThreadedEventLoopGroup.singleton, logger: Logger(label: "ambrotype"),
-            metrics: metrics)
+            metrics: metrics, node: node)
     }
 
     /// How long after the deadline requests that were cut off have to end.

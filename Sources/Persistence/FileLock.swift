@@ -1,0 +1,58 @@
+import Glibc
+
+/// A lock between processes (flock(2)), let go when the object goes and when its process ends, however it ends.
+package final class FileLock: Sendable {
+    package enum Mode: Sendable {
+        /// With others that share it.
+        case shared
+        /// With nobody.
+        case exclusive
+
+        fileprivate var operation: Int32 { self == .shared ? LOCK_SH : LOCK_EX }
+    }
+
+    private let descriptor: Int32
+
+    /// Opens what is there, or makes a file (mode 0600); nothing is locked yet.
+    /// - Parameter path: a file, or a directory that is there.
+    /// - Throws: `Errno`: what open(2) failed with.
+    package init(path: String) throws(Errno) {
+        var opened = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
+        if opened < 0, errno == EISDIR { opened = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC) }
+        guard opened >= 0 else { throw Errno(code: errno) }
+        descriptor = opened
+    }
+
+    package struct Errno: Error, CustomStringConvertible {
+        package let code: Int32
+
+        package var description: String { String(cString: strerror(code)) }
+    }
+
+    deinit { close(descriptor) }
+
+    /// Takes the lock, or changes its mode, if that can be done without waiting. A change is not atomic: another may come
+    /// in between, and then nothing is held.
+    /// - Throws: `Errno`.
+    package func take(_ mode: Mode) throws(Errno) -> Bool {
+        while flock(descriptor, mode.operation | LOCK_NB) != 0 {
+            switch errno {
+            case EINTR: continue
+            case EWOULDBLOCK: return false
+            default: throw Errno(code: errno)
+            }
+        }
+        return true
+    }
+
+    package func letGo() { flock(descriptor, LOCK_UN) }
+
+    /// Writes a line into the file, in the place of what it held: who has the lock.
+    /// - Throws: `Errno`.
+    package func write(line: String) throws(Errno) {
+        let line = line + "\n"
+        guard ftruncate(descriptor, 0) == 0, pwrite(descriptor, line, line.utf8.count, 0) == line.utf8.count else {
+            throw Errno(code: errno)
+        }
+    }
+}

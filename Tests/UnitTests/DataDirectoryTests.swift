@@ -1,0 +1,117 @@
+import Foundation
+import Persistence
+import Server
+import Testing
+
+/// Who may have a data directory, and with whom.
+@Suite struct DataDirectoryTests {
+    private func withDirectory(_ body: (String) async throws -> Void) async throws {
+        let path = NSTemporaryDirectory() + "ambrotype-directory-" + UUID().uuidString
+        defer { try? FileManager.default.removeItem(atPath: path) }
+        try await body(path)
+    }
+
+    private func node(_ name: String) throws -> NodeName { try #require(NodeName(name)) }
+
+    @Test(arguments: ["b", "2", "rack-3", "local", String(repeating: "x", count: 32)])
+    func namesOfNodes(_ text: String) { #expect(NodeName(text)?.description == text) }
+
+    @Test(arguments: ["", "-b", "B", "a/b", "../x", "a b", "ä", "a.b", String(repeating: "x", count: 33)])
+    func whatIsNoName(_ text: String) { #expect(NodeName(text) == nil) }
+
+    @Test func theFirstIsAloneUntilItShares() async throws {
+        try await withDirectory { path in
+            let first = try await DataDirectory(path: path)
+            #expect(first.isAlone)
+            async let waiting = DataDirectory(path: path, node: node("b"))
+            // It waits for the first; what it would find now is half made.
+            try await Task.sleep(for: .milliseconds(200))
+            try first.share()
+            let second = try await waiting
+            #expect(!second.isAlone)
+            withExtendedLifetime((first, second)) {}
+        }
+    }
+
+    /// The schema is not changed under a server that runs.
+    @Test func whoComesBackIsNotAlone() async throws {
+        try await withDirectory { path in
+            var first: DataDirectory? = try await DataDirectory(path: path)
+            try first?.share()
+            let second = try await DataDirectory(path: path, node: node("b"))
+            first = nil
+            first = try await DataDirectory(path: path)
+            #expect(first?.isAlone == false)
+            first = nil
+            withExtendedLifetime(second) {}
+        }
+    }
+
+    @Test func aNodeWhoseProcessEndedIsGone() async throws {
+        try await withDirectory { path in
+            let first = try await DataDirectory(path: path)
+            try first.share()
+            #expect(!first.isGone("b"), "nothing is known of it")
+            var second: DataDirectory? = try await DataDirectory(path: path, node: node("b"))
+            #expect(!first.isGone("b"))
+            #expect(second?.isGone("local") == false)
+            second = nil
+            #expect(first.isGone("b"))
+            second = try await DataDirectory(path: path, node: node("b"))
+            #expect(!first.isGone("b"))
+            withExtendedLifetime(second) {}
+        }
+    }
+
+    @Test func countersOfOneFileAreOne() async throws {
+        try await withDirectory { path in
+            let directory = try await DataDirectory(path: path)
+            let counters = try (0..<2).map { _ in try FileChangeCounter(path: directory.identityChanges) }
+            let before = counters[1].count
+            await withTaskGroup(of: Void.self) { group in
+                for counter in counters {
+                    group.addTask { for _ in 0..<1000 { counter.increment() } }
+                }
+            }
+            #expect(counters.map(\.count) == [before + 2000, before + 2000])
+        }
+    }
+
+    /// Of two that write all the time neither has to wait for the other to stop.
+    @Test func writersTakeTurns() async throws {
+        try await withDirectory { path in
+            let directory = try await DataDirectory(path: path)
+            let databases = try (0..<2).map { _ in
+                try SQLiteDatabase(path: directory.database, turn: WriteTurn(database: directory.database))
+            }
+            try await databases[0].write { db in _ = try db.execute("CREATE TABLE t (who BIGINT)") }
+            let writes: Int64 = 400
+            let counts = try await withThrowingTaskGroup(of: Void.self) { group in
+                for writer in 0..<8 {
+                    group.addTask {
+                        for _ in 0..<writes / 8 {
+                            try await databases[0].write { _ = try $0.execute("INSERT INTO t VALUES ($1)", writer) }
+                        }
+                    }
+                }
+                // One write after the other: as many turns as the busy one has had, at most.
+                var seen: [Int64] = []
+                for _ in 0..<10 {
+                    seen.append(
+                        try await databases[1].write { db in
+                            _ = try db.execute("INSERT INTO t VALUES (8)")
+                            return try db.first("SELECT COUNT(*) FROM t WHERE who < 8") { try $0.get(0) } ?? 0
+                        })
+                }
+                try await group.waitForAll()
+                return seen
+            }
+            // Between two turns of the one there is one of the other, or it was just over: 8 writes wait for it at a time.
+            #expect(counts.last.map { $0 < writes } == true, "\(counts)")
+            let total = try await databases[0].read { db in
+                try db.first("SELECT COUNT(*) FROM t") { try $0.get(0, as: Int64.self) }
+            }
+            #expect(total == writes + 10)
+        }
+    }
+}
