@@ -98,7 +98,7 @@ def web_server():
         server.shutdown()
 
 
-def server_settings(ports: tuple[int, ...]) -> dict:
+def server_settings(ports: tuple[int, ...], node: str = "local") -> dict:
     """Everything that tempest has tests of: several stores, imports from the loopback, locations, a cache."""
     return {"image": {
         "stores": [f"fast:{WORK}/stores/fast;weight=100", f"cheap:{WORK}/stores/cheap;weight=200", "web:http"],
@@ -106,7 +106,7 @@ def server_settings(ports: tuple[int, ...]) -> dict:
                    "allowed_ports": " ".join(map(str, (80, 443, *ports))), "allowed_networks": "127.0.0.0/8"},
         # Its lists are of images whose bytes are of no format.
         "verification": {"show_locations": True, "format_match": False},
-        "cache": {"directory": f"{WORK}/cache"},
+        "cache": {"directory": f"{WORK}/cache-{node}"},
     }}
 
 
@@ -146,10 +146,8 @@ def write_configuration(path: Path, clouds_file: Path, web_port: int) -> None:
     path.chmod(0o600)
 
 
-def add_remote(clouds_file: Path) -> None:
-    """A second entry in the catalogue for the tests that go to another node of the service: it is the same server, for
-    a catalogue of images has one. What one stages any imports or deletes; that each has a cache of its own, which
-    test_remote_and_self_cache wants to see, it cannot show."""
+def add_remote(clouds_file: Path, url: str) -> None:
+    """A second entry in the catalogue, for the tests that go to another node of the service."""
     cloud = yaml.safe_load(clouds_file.read_text())["clouds"]["ambrotype-admin"]
     auth = cloud["auth"]
     domain = {"name": "Default"}
@@ -168,7 +166,16 @@ def add_remote(clouds_file: Path) -> None:
     image = next(entry for entry in document["token"]["catalog"] if entry["type"] == "image")["endpoints"][0]
     service, _ = post("/services", {"service": {"type": REMOTE, "name": "glance-remote"}}, **token)
     post("/endpoints", {"endpoint": {"service_id": service["service"]["id"], "interface": "public",
-                                     "region_id": image["region_id"], "url": image["url"]}}, **token)
+                                     "region_id": image["region_id"], "url": url + "/image"}}, **token)
+
+
+def node_server(data: Path, node: str, ports: tuple[int, int]) -> Server:
+    """One of two servers with one catalogue and a cache each. The first listens on the second of the ports."""
+    config = WORK / f"{node}.yaml"
+    config.write_text(yaml.safe_dump(server_settings(ports, node)))
+    is_first = node == "local"
+    return Server(data, config=config, log=WORK / f"{node}.log", node=None if is_first else node,
+                  listen=f"127.0.0.1:{ports[1] if is_first else 0}")
 
 
 def free_port() -> int:
@@ -234,17 +241,14 @@ def main() -> int:
         clouds_file = arguments.clouds
         web_port = stack.enter_context(web_server())
         if clouds_file is None:
-            config = WORK / "ambrotype.yaml"
             # Known beforehand: glance-download fetches from the server itself.
-            port = free_port()
-            config.write_text(yaml.safe_dump(server_settings((web_port, port))))
-            server = stack.enter_context(
-                Server(data, config=config, log=WORK / "server.log", listen=f"127.0.0.1:{port}"))
+            ports = web_port, free_port()
+            server, remote = (stack.enter_context(node_server(data, node, ports)) for node in ("local", "remote"))
             clouds_file = server.data_dir / "clouds.yaml"
             # Its tests of metadata definitions take the first resource type there is.
             subprocess.run([BINARY, "metadefs", "load", REPOSITORY / "Tests/Interop/metadefs", "--data-dir", data],
                            check=True, stdout=subprocess.DEVNULL)
-            add_remote(clouds_file)
+            add_remote(clouds_file, remote.url)
         found = run(arguments.regex or suite.regex, clouds_file, web_port)
 
     listed = {line for line in suite.passing.read_text().splitlines() if line and not line.startswith("#")}
