@@ -106,7 +106,7 @@ struct Listeners: Service {
         let server = HummingbirdCore.Server(
             childChannelSetup: setup,
             configuration: .init(
-                address: .hostname(address.host, port: address.port), backlog: 1024,
+                address: .hostname(address.host, port: address.port), backlog: 4096,
                 availableConnectionsDelegate: Door(room: room)),
             onServerRunning: { channel in
                 onBound(channel)
