@@ -71,7 +71,9 @@ let package = Package(
         .target(name: "Formats", swiftSettings: ours),
         // Packed files, unpacked as their bytes pass. No I/O.
         .target(name: "Compression", dependencies: ["CLZMA", "CZlib", "CZstd"], swiftSettings: ours),
-        .target(name: "Persistence", dependencies: [grdbSQLite, logging, metrics, nioPosix], swiftSettings: ours),
+        .target(
+            name: "Persistence", dependencies: ["CLinuxIO", grdbSQLite, logging, metrics, nioPosix], swiftSettings: ours
+        ),
         .target(
             name: "Core", dependencies: ["Compression", "Formats", "Trust", "Persistence", logging, metrics, nioCore],
             swiftSettings: ours),
@@ -97,7 +99,7 @@ let package = Package(
             name: "Server",
             dependencies: [
                 "API", "Blobs", "Conversion", "Core", "Persistence", "Remote", "Trust", argumentParser, configuration,
-                "CLinuxIO", coreMetrics, httpTypes, hummingbirdCore, hummingbirdTLS, logging, metrics, nioCore,
+                coreMetrics, httpTypes, hummingbirdCore, hummingbirdTLS, logging, metrics, nioCore,
                 nioHTTP1, nioHTTPTypes, nioHTTPTypesHTTP1, nioPosix, nioSSL, serviceLifecycle, unixSignals, yams,
             ],
             swiftSettings: ours),

@@ -14,10 +14,12 @@ package final class FileLock: Sendable {
     private let descriptor: Int32
 
     /// Opens what is there, or makes a file (mode 0600); nothing is locked yet.
-    /// - Parameter path: a file, or a directory that is there.
+    /// - Parameters:
+    ///   - path: a file, or a directory that is there.
+    ///   - mayCreate: whether a file is made when there is none.
     /// - Throws: `Errno`: what open(2) failed with.
-    package init(path: String) throws(Errno) {
-        var opened = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
+    package init(path: String, mayCreate: Bool = true) throws(Errno) {
+        var opened = open(path, O_RDWR | O_CLOEXEC | (mayCreate ? O_CREAT : 0), 0o600)
         if opened < 0, errno == EISDIR { opened = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC) }
         guard opened >= 0 else { throw Errno(code: errno) }
         descriptor = opened
@@ -43,6 +45,14 @@ package final class FileLock: Sendable {
             }
         }
         return true
+    }
+
+    /// Whether the file is the one at `path`: who took it away may have done so before it was locked.
+    package func isStill(at path: String) -> Bool {
+        var own = stat()
+        var there = stat()
+        guard fstat(descriptor, &own) == 0, stat(path, &there) == 0 else { return false }
+        return own.st_dev == there.st_dev && own.st_ino == there.st_ino
     }
 
     package func letGo() { flock(descriptor, LOCK_UN) }

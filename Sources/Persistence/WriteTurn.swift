@@ -9,8 +9,8 @@ import Glibc
 /// It orders and does not protect, SQLite's own locks do that: a turn that does not come within ten seconds is done
 /// without.
 package final class WriteTurn: Sendable {
-    private static let pauseMicroseconds: UInt32 = 200
-    private static let patienceMicroseconds: UInt32 = 10_000_000
+    private static let pauseMicroseconds = 200
+    private static let patienceMicroseconds = 10_000_000
 
     private let door: FileLock
     private let turn: FileLock
@@ -28,9 +28,9 @@ package final class WriteTurn: Sendable {
         }
     }
 
-    /// Blocks the thread until it is this process's turn.
+    /// Blocks the thread, which is the writer's own, until it is this process's turn.
     func take() {
-        var waited: UInt32 = 0
+        var waited = 0
         wait(for: door, &waited)
         wait(for: turn, &waited)
         door.letGo()
@@ -38,10 +38,11 @@ package final class WriteTurn: Sendable {
 
     func giveBack() { turn.letGo() }
 
-    private func wait(for lock: FileLock, _ waited: inout UInt32) {
+    private func wait(for lock: FileLock, _ waited: inout Int) {
         while (try? lock.take(.exclusive)) != true {
             guard waited < Self.patienceMicroseconds else { return }
-            usleep(Self.pauseMicroseconds)
+            var pause = timespec(tv_sec: 0, tv_nsec: Self.pauseMicroseconds * 1000)
+            nanosleep(&pause, nil)
             waited += Self.pauseMicroseconds
         }
     }

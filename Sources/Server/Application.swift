@@ -362,7 +362,7 @@ extension Application {
         let identity = IdentityService(
             database: database, surroundings: surroundings,
             settings: choice.identitySettings(region: settings.region, publicURL: authURL), keys: tokenKeys,
-            changes: try FileChangeCounter(path: directory.identityChanges),
+            changes: try SharedCounter(path: directory.identityChanges),
             onProjectDeletion: { [secrets] in try secrets?.letGo(of: $0, in: $1) })
         guard directory.node == .first else {
             try await requireUsers(identity)

@@ -19,7 +19,7 @@ package struct StartProblem: Error, CustomStringConvertible {
 ///     DIR/record-key         the key that seals what was verified of images (mode 0600)
 ///     DIR/master-keys        the keys that wrap the keys of projects (mode 0600), unless they are elsewhere
 ///     DIR/clouds.yaml        credentials for clients (mode 0600)
-///     DIR/disable            if there, /healthcheck answers 503
+///     DIR/disable            if there, /healthcheck of the first node answers 503; DIR/disable-NAME for node NAME
 ///     DIR/scratch            files without names, of imports that are converted
 ///     DIR/stores/local       image data, unless other stores are configured
 package final class DataDirectory: Sendable {
@@ -43,13 +43,13 @@ package final class DataDirectory: Sendable {
     package var recordKey: String { path + "/record-key" }
     package var clouds: String { path + "/clouds.yaml" }
     package var scratch: String { path + "/scratch" }
-    package var disableSwitch: String { path + "/disable" }
+    package var disableSwitch: String { path + "/disable" + Self.suffix(of: node) }
 
     static func identityChanges(in path: String) -> String { path + "/identity-changes" }
 
-    private static func lock(of node: String, in path: String) -> String {
-        path + (node == NodeName.first.description ? "/lock" : "/lock-" + node)
-    }
+    private static func suffix(of node: NodeName) -> String { node == .first ? "" : "-\(node)" }
+
+    static func lock(of node: NodeName, in path: String) -> String { path + "/lock" + suffix(of: node) }
 
     /// Makes the directory if it is missing (mode 0700), and takes it. Waits while another node prepares it.
     /// - Throws: `StartProblem`.
@@ -76,7 +76,7 @@ package final class DataDirectory: Sendable {
     }
 
     private static func takeOwn(_ node: NodeName, _ path: String) async throws -> FileLock {
-        let name = lock(of: node.description, in: path)
+        let name = lock(of: node, in: path)
         let lock = try file(name)
         guard try await take(lock, .exclusive, attempts: glances, name) else {
             let owner = SmallFile.text(name)?.split(whereSeparator: \.isNewline).first.map { " (process \($0))" } ?? ""
@@ -89,7 +89,8 @@ package final class DataDirectory: Sendable {
         } catch {
             throw StartProblem("data_dir: \(FileProblem("written", name, code: error.code))")
         }
-        return lock
+        // Unless the node was forgotten meanwhile, and its file with it.
+        return lock.isStill(at: name) ? lock : try await takeOwn(node, path)
     }
 
     private static func join(_ schema: FileLock, mayPrepare: Bool, _ path: String) async throws -> Bool {
@@ -123,12 +124,7 @@ package final class DataDirectory: Sendable {
     }
 
     /// Whether no process of a node is left. Whatever ran there before this is asked has ended.
-    package func isGone(_ node: String) -> Bool {
-        let file = Self.lock(of: node, in: path)
-        // Without its file nothing is known of it.
-        guard SmallFile.exists(file), let lock = try? FileLock(path: file) else { return false }
-        return (try? lock.take(.shared)) == true
-    }
+    package func isGone(_ node: String) -> Bool { NodeName(node).map { Self.isGone($0, in: path) } ?? false }
 
     private func checkSpace() throws {
         var status = statvfs()

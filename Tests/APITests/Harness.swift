@@ -72,7 +72,8 @@ extension TestServer {
         settings.identity = .embedded(.cheap)
         change(&settings)
         let log = LogCapture()
-        let application = try await Application(settings, in: TestProcess.shared(logger: log.logger, remote: remote, node: node))
+        let application = try await Application(
+            settings, in: TestProcess.shared(logger: log.logger, remote: remote, node: node))
         let (readiness, report) = AsyncStream.makeStream(of: ServerURLs.self)
         let group = application.serviceGroup { urls in report.yield(urls) }
         return try await withThrowingTaskGroup(of: Void.self) { tasks in

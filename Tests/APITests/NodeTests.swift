@@ -145,7 +145,8 @@ import Testing
     @Test func oneNameIsOneProcess() async throws {
         try await withNodes { nodes in
             let first = try await problem { try await TestServer.with(directory: nodes.directory) { _ in } }
-            #expect(first.contains("in use by another ambrotype server (process \(getpid())); one beside it needs a name"))
+            #expect(
+                first.contains("in use by another ambrotype server (process \(getpid())); one beside it needs a name"))
             let second = try await problem {
                 try await TestServer.with(directory: nodes.directory, node: node("b")) { _ in }
             }

@@ -149,3 +149,29 @@ def test_what_cannot_be_started(nodes, tmp_path):
         alone.start()
     servers.remove(alone)
     assert "start the first node" in str(failed.value) or "only the first node" in str(failed.value)
+
+
+def test_nodes_are_listed_and_forgotten(nodes, tmp_path):
+    first, second, *_ = nodes
+
+    def command(*words: str) -> subprocess.CompletedProcess:
+        return subprocess.run([BINARY, "nodes", *words, "--data-dir", first.data_dir], capture_output=True, text=True)
+
+    def listed() -> dict[str, str]:
+        done = command("list")
+        assert done.returncode == 0, done.stderr
+        rows = [line.split() for line in done.stdout.splitlines()[1:]]
+        return {row[0]: row[2] if row[1] == "process" else "" for row in rows}
+
+    assert listed() == {"local": str(first.pid), "b": str(second.pid)}
+    refused = command("forget", "b")
+    assert refused.returncode == 1 and "stop it first" in refused.stderr
+    second.kill()
+    assert listed() == {"local": str(first.pid), "b": ""}
+    assert command("forget", "b").returncode == 0
+    assert listed() == {"local": str(first.pid)}
+    for other in ("b", "local", "../x"):
+        assert command("forget", other).returncode == 1, other
+    assert second.restart()
+    assert set(listed()) == {"local", "b"}
+    assert_clean(first, second)

@@ -66,7 +66,7 @@ import Testing
     @Test func countersOfOneFileAreOne() async throws {
         try await withDirectory { path in
             let directory = try await DataDirectory(path: path)
-            let counters = try (0..<2).map { _ in try FileChangeCounter(path: directory.identityChanges) }
+            let counters = try (0..<2).map { _ in try SharedCounter(path: directory.identityChanges) }
             let before = counters[1].count
             await withTaskGroup(of: Void.self) { group in
                 for counter in counters {

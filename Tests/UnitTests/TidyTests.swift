@@ -34,7 +34,7 @@ import Testing
         "Trust": ["COpenSSL", "CCrypt", "CLinuxIO", "JWTKit"],
         "Formats": [],
         "Compression": ["CLZMA", "CZlib", "CZstd"],
-        "Persistence": ["GRDBSQLite"],
+        "Persistence": ["CLinuxIO", "GRDBSQLite"],
         "Core": ["Compression", "Formats", "Trust", "Persistence"],
         "Blobs": ["Core", "Trust", "CLinuxIO"],
         "Conversion": ["CLinuxIO", "Core", "Formats"],

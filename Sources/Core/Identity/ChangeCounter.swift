@@ -1,3 +1,4 @@
+import Persistence
 import Synchronization
 
 /// Counts what was written to Identity, by every process that may write: what one knew before the last change, it does
@@ -6,6 +7,9 @@ package protocol ChangeCounter: Sendable {
     var count: Int { get }
     func increment()
 }
+
+/// For a database that several processes write.
+extension SharedCounter: ChangeCounter {}
 
 /// For a database that one process alone writes.
 package final class OwnChangeCounter: ChangeCounter {

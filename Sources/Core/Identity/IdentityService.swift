@@ -32,7 +32,8 @@ package struct IdentityService: Sendable {
         hashing = WorkGate(
             work: surroundings.work, concurrency: settings.hashingConcurrency, queueLimit: settings.hashingQueueLimit,
             refusal: "Too many logins are waiting; try again.")
-        tokenCache = TokenCache(limit: settings.tokenCacheLimit, lifetimeSeconds: settings.tokenCacheSeconds, changes: changes)
+        tokenCache = TokenCache(
+            limit: settings.tokenCacheLimit, lifetimeSeconds: settings.tokenCacheSeconds, changes: changes)
         loginDelays = LoginDelays(windowSeconds: settings.lockoutSeconds)
     }
 

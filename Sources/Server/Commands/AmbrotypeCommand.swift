@@ -18,7 +18,8 @@ package struct AmbrotypeCommand: AsyncParsableCommand {
             """,
         version: programVersion,
         subcommands: [
-            ServeCommand.self, ConfigCommand.self, ImagesCommand.self, JobsCommand.self, FsckCommand.self,
+            ServeCommand.self, ConfigCommand.self, ImagesCommand.self, JobsCommand.self, NodesCommand.self,
+            FsckCommand.self,
             KeysCommand.self, MetadefsCommand.self, IdentityCommand.self, PolicyCommand.self, AuditCommand.self,
             SignCommand.self, VerifyCommand.self, BenchCommand.self, VersionCommand.self,
         ])

@@ -64,7 +64,7 @@ struct SetPasswordCommand: AsyncParsableCommand {
             surroundings: Surroundings(clock: SystemClock(), randomness: randomness, work: ThreadWorkPool()),
             settings: choice.identitySettings(region: settings.region, publicURL: ""),
             keys: try await TokenKeys.loadOrCreate(path: directory + "/token-keys.pem"),
-            changes: try FileChangeCounter(path: DataDirectory.identityChanges(in: directory)))
+            changes: try SharedCounter(path: DataDirectory.identityChanges(in: directory)))
         // Whoever may write the database's file may do anything with it.
         let caller = Caller(
             userID: "operator", projectID: nil, hasSystemScope: true, roles: ["admin"], requestID: "set-password",

@@ -36,7 +36,8 @@ struct ServeCommand: AsyncParsableCommand {
     @Option(
         help: ArgumentHelp(
             "The name of this server among several that share the data directory; the first one needs none.",
-            discussion: "Lower-case letters, digits and hyphens. Each listens and logs by itself; see docs/operating.md.",
+            discussion:
+                "Lower-case letters, digits and hyphens. Each listens and logs by itself; see docs/operating.md.",
             valueName: "name"))
     var node: String?
 
