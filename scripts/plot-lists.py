@@ -91,8 +91,8 @@ def draw(document: dict) -> str:
 def main() -> None:
     """Several documents are one: sizes of the catalogue that were measured by themselves."""
     *sources, target = map(Path, sys.argv[1:] or [REPOSITORY / ".run/peers/peers.json", REPOSITORY / "docs/lists.svg"])
-    rows = [row for source in sources for row in json.loads(source.read_text())["rows"]]
-    target.write_text(draw({"rows": rows}))
+    documents = [json.loads(source.read_text()) for source in sources]
+    target.write_text(draw(documents[0] | {"rows": [row for document in documents for row in document["rows"]]}))
     print(target)
 
 
