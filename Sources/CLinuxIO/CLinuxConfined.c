@@ -250,7 +250,8 @@ int clinuxio_open_unnamed(const char *directory, int *fd) {
     if (asprintf(&name, "%s/unnamed-XXXXXX", directory) < 0) return ENOMEM;
     *fd = mkostemp(name, O_CLOEXEC);
     int code = *fd < 0 ? errno : 0;
-    if (code == 0 && unlink(name) != 0) {
+    // A server that starts beside this one takes away what it finds.
+    if (code == 0 && unlink(name) != 0 && errno != ENOENT) {
         code = errno;
         close(*fd);
     }

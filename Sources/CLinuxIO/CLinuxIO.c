@@ -79,8 +79,16 @@ struct clinuxio_counter {
 struct clinuxio_counter *clinuxio_counter_open(int fd) {
     struct stat status;
     if (fstat(fd, &status) != 0) return NULL;
-    const off_t size = sizeof(struct clinuxio_counter);
-    if (status.st_size < size && ftruncate(fd, size) != 0) return NULL;
+    const struct clinuxio_counter zero = {0};
+    const ssize_t size = sizeof zero;
+    // Written, so that a disk without room is found now and not by a page that cannot be changed.
+    if (status.st_size < size) {
+        const ssize_t written = pwrite(fd, &zero, (size_t)size, 0);
+        if (written != size) {
+            if (written >= 0) errno = ENOSPC;
+            return NULL;
+        }
+    }
     void *place = mmap(NULL, (size_t)size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     return place == MAP_FAILED ? NULL : place;
 }

@@ -11,44 +11,46 @@ package final class FileLock: Sendable {
         fileprivate var operation: Int32 { self == .shared ? LOCK_SH : LOCK_EX }
     }
 
+    private let path: String
     private let descriptor: Int32
 
     /// Opens what is there, or makes a file (mode 0600); nothing is locked yet.
     /// - Parameters:
     ///   - path: a file, or a directory that is there.
     ///   - mayCreate: whether a file is made when there is none.
-    /// - Throws: `Errno`: what open(2) failed with.
-    package init(path: String, mayCreate: Bool = true) throws(Errno) {
-        var opened = open(path, O_RDWR | O_CLOEXEC | (mayCreate ? O_CREAT : 0), 0o600)
-        if opened < 0, errno == EISDIR { opened = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC) }
-        guard opened >= 0 else { throw Errno(code: errno) }
-        descriptor = opened
+    /// - Throws: `Failure`: what open(2) failed with.
+    package init(path: String, mayCreate: Bool = true) throws(Failure) {
+        self.path = path
+        descriptor = try SharedFile.open(path, mayCreate: mayCreate)
     }
 
-    package struct Errno: Error, CustomStringConvertible {
+    /// What a system call on a file that processes share failed with.
+    package struct Failure: Error, CustomStringConvertible {
+        package let path: String
+        /// `errno`
         package let code: Int32
 
-        package var description: String { String(cString: strerror(code)) }
+        package var description: String { "\(path): \(String(cString: strerror(code)))" }
     }
 
     deinit { close(descriptor) }
 
     /// Takes the lock, or changes its mode, if that can be done without waiting. A change is not atomic: another may come
     /// in between, and then nothing is held.
-    /// - Throws: `Errno`.
-    package func take(_ mode: Mode) throws(Errno) -> Bool {
+    /// - Throws: `Failure`.
+    package func take(_ mode: Mode) throws(Failure) -> Bool {
         while flock(descriptor, mode.operation | LOCK_NB) != 0 {
             switch errno {
             case EINTR: continue
             case EWOULDBLOCK: return false
-            default: throw Errno(code: errno)
+            default: throw Failure(path: path, code: errno)
             }
         }
         return true
     }
 
-    /// Whether the file is the one at `path`: who took it away may have done so before it was locked.
-    package func isStill(at path: String) -> Bool {
+    /// Whether the file is still the one at its path: who took it away may have done so before it was locked.
+    package var isStillThere: Bool {
         var own = stat()
         var there = stat()
         guard fstat(descriptor, &own) == 0, stat(path, &there) == 0 else { return false }
@@ -58,11 +60,11 @@ package final class FileLock: Sendable {
     package func letGo() { flock(descriptor, LOCK_UN) }
 
     /// Writes a line into the file, in the place of what it held: who has the lock.
-    /// - Throws: `Errno`.
-    package func write(line: String) throws(Errno) {
+    /// - Throws: `Failure`.
+    package func write(line: String) throws(Failure) {
         let line = line + "\n"
         guard ftruncate(descriptor, 0) == 0, pwrite(descriptor, line, line.utf8.count, 0) == line.utf8.count else {
-            throw Errno(code: errno)
+            throw Failure(path: path, code: errno)
         }
     }
 }

@@ -64,7 +64,7 @@ package final class SQLiteDatabase: SQLDatabase, @unchecked Sendable {
         writer = try SQLiteHandle(path: path, isReader: false, cacheKiB: Self.cacheKiB)
         try writer.run("PRAGMA synchronous = FULL")
         // What is deleted is overwritten in the pages that change anyway: an erased key's wrapping is gone, from the log of
-        // changes as well once the log begins anew (after 16 MiB of changes, and when the server stops).
+        // changes as well once the log begins anew (after 16 MiB of changes, and when the last server stops).
         try writer.run("PRAGMA secure_delete = FAST")
         try writer.run("PRAGMA journal_size_limit = 67108864")
         // What each write of a group would be undone with: pages of one write, in a file two calls a page otherwise.

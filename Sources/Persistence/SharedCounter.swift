@@ -7,12 +7,13 @@ package final class SharedCounter: @unchecked Sendable {
     /// Its value is read and changed atomically.
     private let counter: OpaquePointer
 
-    /// - Throws: `FileLock.Errno`: what open(2) or mmap(2) failed with.
-    package init(path: String) throws(FileLock.Errno) {
-        let descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
-        guard descriptor >= 0 else { throw FileLock.Errno(code: errno) }
+    /// - Throws: `FileLock.Failure`: what open(2), pwrite(2) or mmap(2) failed with.
+    package init(path: String) throws(FileLock.Failure) {
+        let descriptor = try SharedFile.open(path, mayCreate: true)
         defer { close(descriptor) }
-        guard let counter = clinuxio_counter_open(descriptor) else { throw FileLock.Errno(code: errno) }
+        guard let counter = clinuxio_counter_open(descriptor) else {
+            throw FileLock.Failure(path: path, code: errno)
+        }
         self.counter = counter
     }
 

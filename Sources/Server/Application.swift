@@ -278,7 +278,7 @@ package final class Application: Sendable {
             keys: parts.keys, certificates: parts.certificates, remote: remote, catalogue: parts.catalogue,
             importSteps: parts.importSteps, seal: parts.seal, cache: parts.cache,
             instance: InstanceID(process.surroundings.uuid()), node: directory.node.description,
-            isNodeGone: { directory.isGone($0) }, logger: process.logger)
+            lifeOfNode: { directory.life(of: $0) }, logger: process.logger)
         try await StartProblem.wrapping("interrupted uploads") { try await images.recover(logger: process.logger) }
         try await StartProblem.wrapping("keys of images") { _ = try await images.registerKeys() }
         return images
@@ -359,10 +359,13 @@ extension Application {
         _ choice: ServerSettings.EmbeddedIdentityChoice, _ tokenKeys: TokenKeys, _ opening: ServedServices.Opening
     ) async throws -> IdentityAPI {
         let authURL = opening.url + "/v3"
+        let changes = try await StartProblem.wrapping("identity") { try SharedCounter(path: directory.identityChanges) }
+        // One that ended before it said so may have changed something.
+        changes.increment()
         let identity = IdentityService(
             database: database, surroundings: surroundings,
             settings: choice.identitySettings(region: settings.region, publicURL: authURL), keys: tokenKeys,
-            changes: try SharedCounter(path: directory.identityChanges),
+            changes: changes,
             onProjectDeletion: { [secrets] in try secrets?.letGo(of: $0, in: $1) })
         guard directory.node == .first else {
             try await requireUsers(identity)

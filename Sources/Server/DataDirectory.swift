@@ -1,3 +1,4 @@
+import Core
 import Glibc
 import Persistence
 
@@ -25,7 +26,7 @@ package struct StartProblem: Error, CustomStringConvertible {
 package final class DataDirectory: Sendable {
     private static let neededBytes: UInt64 = 16 << 20
     private static let pause = Duration.milliseconds(50)
-    /// Another process looks for a moment whether this node runs.
+    /// Another process looks for a moment whether this node runs, or starts and fails.
     private static let glances = 10
     /// Another node sets the directory up, or changes the schema.
     private static let preparations = 600
@@ -62,7 +63,7 @@ package final class DataDirectory: Sendable {
             throw StartProblem("data_dir: \(error); choose another with --data-dir")
         }
         own = try await Self.takeOwn(node, path)
-        schema = try Self.file(path + "/schema-lock")
+        schema = try Self.schemaLock(node, path)
         isAlone = try await Self.join(schema, mayPrepare: node == .first, path)
         try checkSpace()
     }
@@ -73,6 +74,17 @@ package final class DataDirectory: Sendable {
         } catch {
             throw StartProblem("data_dir: \(FileProblem("written to", path, code: error.code))")
         }
+    }
+
+    /// The first node makes it, and a program of before there were nodes does not.
+    private static func schemaLock(_ node: NodeName, _ path: String) throws -> FileLock {
+        let file = path + "/schema-lock"
+        guard node == .first || SmallFile.exists(file) else {
+            throw StartProblem(
+                "data_dir: \(path) is not set up for this program, and only the first node, without --node, does that: "
+                    + "start it first")
+        }
+        return try Self.file(file)
     }
 
     private static func takeOwn(_ node: NodeName, _ path: String) async throws -> FileLock {
@@ -90,12 +102,13 @@ package final class DataDirectory: Sendable {
             throw StartProblem("data_dir: \(FileProblem("written", name, code: error.code))")
         }
         // Unless the node was forgotten meanwhile, and its file with it.
-        return lock.isStill(at: name) ? lock : try await takeOwn(node, path)
+        return lock.isStillThere ? lock : try await takeOwn(node, path)
     }
 
     private static func join(_ schema: FileLock, mayPrepare: Bool, _ path: String) async throws -> Bool {
         let file = path + "/schema-lock"
-        if mayPrepare, try await take(schema, .exclusive, attempts: 1, file) { return true }
+        // More than once: another may just be finding out that it has come too early.
+        if mayPrepare, try await take(schema, .exclusive, attempts: glances, file) { return true }
         guard try await take(schema, .shared, attempts: preparations, file) else {
             throw StartProblem("data_dir: another server prepares \(path), for longer than expected; try again")
         }
@@ -111,7 +124,7 @@ package final class DataDirectory: Sendable {
                 if attempt < attempts { try await Task.sleep(for: pause) }
             }
             return false
-        } catch let error as FileLock.Errno {
+        } catch let error as FileLock.Failure {
             throw StartProblem("data_dir: \(FileProblem("locked", path, code: error.code))")
         }
     }
@@ -123,8 +136,8 @@ package final class DataDirectory: Sendable {
         guard try schema.take(.shared) else { throw StartProblem("data_dir: \(path) cannot be shared") }
     }
 
-    /// Whether no process of a node is left. Whatever ran there before this is asked has ended.
-    package func isGone(_ node: String) -> Bool { NodeName(node).map { Self.isGone($0, in: path) } ?? false }
+    /// What is known of a node's processes. When it is gone, whatever ran there before this was asked has ended.
+    package func life(of node: String) -> NodeLife { NodeName(node).map { Self.life(of: $0, in: path) } ?? .unknown }
 
     private func checkSpace() throws {
         var status = statvfs()

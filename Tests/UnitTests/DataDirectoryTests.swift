@@ -1,3 +1,4 @@
+import Core
 import Foundation
 import Persistence
 import Server
@@ -51,16 +52,53 @@ import Testing
         try await withDirectory { path in
             let first = try await DataDirectory(path: path)
             try first.share()
-            #expect(!first.isGone("b"), "nothing is known of it")
+            #expect(first.life(of: "b") == .unknown && first.life(of: "../x") == .unknown)
             var second: DataDirectory? = try await DataDirectory(path: path, node: node("b"))
-            #expect(!first.isGone("b"))
-            #expect(second?.isGone("local") == false)
+            #expect(first.life(of: "b") == .lives)
+            #expect(second?.life(of: "local") == .lives)
             second = nil
-            #expect(first.isGone("b"))
+            #expect(first.life(of: "b") == .gone)
             second = try await DataDirectory(path: path, node: node("b"))
-            #expect(!first.isGone("b"))
+            #expect(first.life(of: "b") == .lives)
             withExtendedLifetime(second) {}
         }
+    }
+
+    /// Whoever comes too early is told so, and keeps the first one from nothing.
+    @Test func whoComesTooEarlyIsInNobodysWay() async throws {
+        try await withDirectory { path in
+            await #expect(throws: StartProblem.self) { try await DataDirectory(path: path, node: node("b")) }
+            let early = try FileLock(path: path + "/schema-lock")
+            #expect(try early.take(.shared))
+            async let first = DataDirectory(path: path)
+            try await Task.sleep(for: .milliseconds(100))
+            early.letGo()
+            #expect(try await first.isAlone)
+        }
+    }
+
+    /// A process that was stopped while it had the turn costs the others ten seconds once, and little at each write.
+    @Test func aTurnThatDoesNotComeIsDoneWithout() async throws {
+        try await withDirectory { path in
+            let directory = try await DataDirectory(path: path)
+            let stopped = try FileLock(path: directory.database + "-door")
+            #expect(try stopped.take(.exclusive))
+            let database = try SQLiteDatabase(
+                path: directory.database, turn: WriteTurn(database: directory.database, patienceSeconds: 3))
+            try await database.write { db in _ = try db.execute("CREATE TABLE t (n BIGINT)") }
+            let began = ContinuousClock.now
+            for number in 0..<20 {
+                try await database.write { db in _ = try db.execute("INSERT INTO t VALUES ($1)", number) }
+            }
+            #expect(began.duration(to: .now) < .seconds(30), "each of them waited for a turn")
+            stopped.letGo()
+            try await database.write { db in _ = try db.execute("INSERT INTO t VALUES (0)") }
+        }
+    }
+
+    @Test func aFullFileSystemIsFoundAtTheStart() throws {
+        // Every write to it fails for want of room.
+        #expect(throws: FileLock.Failure.self) { try SharedCounter(path: "/dev/full") }
     }
 
     @Test func countersOfOneFileAreOne() async throws {

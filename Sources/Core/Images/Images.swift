@@ -34,13 +34,13 @@ package struct Images: Sendable {
     ///   - importSteps: what is done to imported bytes, in this order.
     ///   - node: where processes of this service run one at a time. A process that starts there takes over what its
     ///     predecessors held.
-    ///   - isNodeGone: whether no process of another node is left.
+    ///   - lifeOfNode: what is known of the processes of another node.
     package init(
         database: any SQLDatabase, stores: StoreSet, surroundings: Surroundings, settings: ImageSettings,
         keys: (any KeyManager)? = nil, certificates: (any CertificateSource)? = nil,
         remote: (any RemoteContentSource)? = nil, catalogue: (any ServiceCatalogue)? = nil,
         importSteps: [any ImportStep] = [], seal: RecordSeal, cache: ImageCacheSettings? = nil, instance: InstanceID,
-        node: String = "local", isNodeGone: @escaping @Sendable (String) -> Bool = { _ in false }, logger: Logger
+        node: String = "local", lifeOfNode: @escaping @Sendable (String) -> NodeLife = { _ in .unknown }, logger: Logger
     ) {
         let database = LimitLearningDatabase.wrapping(database, for: settings.limits)
         self.database = database
@@ -66,7 +66,7 @@ package struct Images: Sendable {
             budget: UploadBudget(limitBytes: settings.uploadBufferBytes), held: held)
         self.intake = intake
         instances = Instances(
-            database: database, clock: surroundings.clock, instance: instance, node: node, isNodeGone: isNodeGone)
+            database: database, clock: surroundings.clock, instance: instance, node: node, lifeOfNode: lifeOfNode)
         let clock = surroundings.clock
         let erase = EraseBlob(database: database, stores: stores, clock: clock, instance: instance, held: held)
         let release = ReleaseKeys(database: database, clock: clock, keys: keys, logger: logger)

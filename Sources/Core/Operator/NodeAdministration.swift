@@ -26,13 +26,25 @@ package struct NodeAdministration: Sendable {
         return Dictionary(uniqueKeysWithValues: found)
     }
 
+    /// Those that the database knows anything of.
+    /// - Throws: `SQLError`.
+    package func names() async throws -> Set<String> {
+        let tables = Self.tables.map { "SELECT node FROM \($0)" }
+        return Set(
+            try await database.read { db in
+                try db.query(tables.joined(separator: " UNION ") + " ORDER BY node") { try $0.get(0, as: String.self) }
+            })
+    }
+
+    private static let tables = ["image_cache", "image_cache_doomed", "instances"]
+
     /// Forgets a node that does not come back, and its cache: what it was at the others undo or finish. The files of its
     /// cache are whoever's who takes its disk.
     /// - Parameter node: one of which no process is left.
     /// - Throws: `SQLError`.
     package func forget(_ node: String) async throws {
         try await database.write { db in
-            for table in ["image_cache", "image_cache_doomed", "instances"] {
+            for table in Self.tables {
                 try db.execute("DELETE FROM \(table) WHERE node = $1", node)
             }
         }

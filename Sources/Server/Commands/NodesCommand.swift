@@ -19,9 +19,10 @@ struct ListNodesCommand: AsyncParsableCommand {
         umask(0o077)
         try await Failure.reported {
             let catalogue = try await OpenCatalogue(try ServerSettings(try options.resolve()))
-            let caches = try await NodeAdministration(database: catalogue.database).caches()
+            let known = NodeAdministration(database: catalogue.database)
+            let caches = try await known.caches()
             var table = TextTable("NODE", "PROCESS", ">CACHED", ">BYTES")
-            for node in try DataDirectory.nodes(in: catalogue.settings.dataDirectory) {
+            for node in try DataDirectory.nodes(in: catalogue.settings.dataDirectory, and: try await known.names()) {
                 let cache = caches[node.name.description]
                 table.add(
                     node.name.description, node.process.map { "process \($0)" } ?? "–", String(cache?.images ?? 0),
@@ -47,16 +48,15 @@ struct ForgetNodeCommand: AsyncParsableCommand {
         try await Failure.reported {
             let catalogue = try await OpenCatalogue(try ServerSettings(try options.resolve()))
             let directory = catalogue.settings.dataDirectory
-            guard let known = try DataDirectory.nodes(in: directory).first(where: { $0.name.description == node })
-            else {
+            let known = NodeAdministration(database: catalogue.database)
+            let nodes = try DataDirectory.nodes(in: directory, and: try await known.names())
+            guard let found = nodes.first(where: { $0.name.description == node }) else {
                 throw Refusal("there is no node '\(node)' in \(directory)")
             }
-            guard known.name != .first else { throw Refusal("the first node is the one that others need") }
-            let isForgotten = try await DataDirectory.forget(known.name, in: directory) {
-                try await NodeAdministration(database: catalogue.database).forget(node)
-            }
+            guard found.name != .first else { throw Refusal("the first node is the one that others need") }
+            let isForgotten = try await DataDirectory.forget(found.name, in: directory) { try await known.forget(node) }
             guard isForgotten else {
-                throw Refusal("node \(node) runs (process \(known.process ?? "?")); stop it first")
+                throw Refusal("node \(node) runs (process \(found.process ?? "?")); stop it first")
             }
             StandardOutput.say("Node \(node) is forgotten.")
         }

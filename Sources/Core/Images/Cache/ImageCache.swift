@@ -94,6 +94,8 @@ struct ImageCache: Sendable {
     func run(fill: @escaping @Sendable () async throws -> Bool) async {
         await withTaskGroup(of: Void.self) { group in
             group.addTask {
+                // The directory, or the node, may have been another's.
+                await attempt("cleaning the cache failed") { try await clean() }
                 while !Task.isCancelled {
                     await attempt("keeping the cache failed") { try await keepHouse() }
                     await houseWake.wait(seconds: Self.idleSeconds, clock: surroundings.clock)
