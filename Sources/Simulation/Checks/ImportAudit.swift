@@ -14,6 +14,8 @@ struct ImportAudit: Sendable {
         var sizeBytes: Int64?
         var lock: String?
         var importing: String?
+        /// Whether it has what another image service said of its image.
+        var isDescribed = false
         var blobs: [(id: String, store: String, state: String, role: String, sizeBytes: Int64?)] = []
     }
 
@@ -42,6 +44,7 @@ struct ImportAudit: Sendable {
             switch try $0.get(1, as: String.self) {
             case "os_glance_import_task": images[image]?.lock = try $0.get(2)
             case "os_glance_importing_to_stores": images[image]?.importing = try $0.get(2)
+            case SimulatedRemote.describedProperty: images[image]?.isDescribed = true
             default: break
             }
         }
@@ -77,6 +80,9 @@ struct ImportAudit: Sendable {
         var violations: [String] = []
         if image.status != "deleted", image.lock != nil || !(image.importing ?? "").isEmpty {
             violations.append("(g) image \(id) says that it is being imported")
+        }
+        if image.isDescribed, image.status != "active" {
+            violations.append("(b) image \(id), \(image.status), has the properties of an import that failed")
         }
         let roles = Set(image.blobs.map(\.role))
         let stores = Set(image.blobs.map(\.store))

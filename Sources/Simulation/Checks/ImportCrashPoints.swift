@@ -38,6 +38,11 @@ package struct ImportCrashPoints: Sendable {
         .download(4, .flaky, ["second", "local"], mustAllSucceed: true),
         .download(4, .unsized, ["local", "second"], mustAllSucceed: false),
         .download(4, .cut, ["local"], mustAllSucceed: true), .download(4, .refused, ["local"], mustAllSucceed: true),
+        .fetchImage(4, .whole, ["local"], mustAllSucceed: true),
+        .fetchImage(4, .flaky, ["second", "local"], mustAllSucceed: true),
+        .fetchImage(4, .unsized, ["local", "second"], mustAllSucceed: false),
+        .fetchImage(4, .cut, ["local"], mustAllSucceed: true),
+        .fetchImage(4, .refused, ["local"], mustAllSucceed: true),
         .copy(["second"], mustAllSucceed: true), .copy(["second"], mustAllSucceed: false), .delete,
     ]
 

@@ -249,7 +249,9 @@ private final class ImportRun: @unchecked Sendable {
         let content = draws.next(below: Payloads.count)
         let stores = draws.pick([["local"], ["second"], ["local", "second"], ["second", "local"]])
         let all = draws.chance(1, in: 2)
-        switch draws.next(below: 20) {
+        switch draws.next(below: 23) {
+        case 20...22:
+            return .fetchImage(content, draws.pick(SimulatedRemote.Manner.allCases), stores, mustAllSucceed: all)
         case 0...3: return .create
         case 4...6: return .stage(content)
         case 7: return .brokenStage(content)

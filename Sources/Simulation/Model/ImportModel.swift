@@ -27,6 +27,8 @@ package enum ImportModel: Hashable, Sendable, CustomStringConvertible {
         case upload(Int)
         case importStaged([String], mustAllSucceed: Bool)
         case download(Int, SimulatedRemote.Manner, [String], mustAllSucceed: Bool)
+        /// From another image service.
+        case fetchImage(Int, SimulatedRemote.Manner, [String], mustAllSucceed: Bool)
         case copy([String], mustAllSucceed: Bool)
         case delete
     }
@@ -48,7 +50,8 @@ package enum ImportModel: Hashable, Sendable, CustomStringConvertible {
         case (.upload(let content), .queued): return (.done, .active(content, stores: ["local"]))
         case (.importStaged(let stores, let all), .staged(let content)):
             return (.done, imported(content, stores, all))
-        case (.download(let content, let manner, let stores, let all), .queued):
+        case (.download(let content, let manner, let stores, let all), .queued),
+            (.fetchImage(let content, let manner, let stores, let all), .queued):
             let comes = manner != .cut && manner != .refused
             return (.done, comes ? imported(content, stores, all) : .queued)
         case (.copy(let stores, let all), .active(let content, let held)):
@@ -106,6 +109,12 @@ struct ImportClient: Sendable {
         case .download(let content, let manner, let stores, let all):
             let uri = SimulatedRemote.url(content, manner)
             try await ask(["name": "web-download", "uri": .string(uri)], stores, all, as: caller)
+        case .fetchImage(let content, let manner, let stores, let all):
+            let method: JSONValue = [
+                "name": "glance-download", "glance_image_id": .string(SimulatedRemote.imageThere),
+                "glance_region": .string(SimulatedCatalogue.region(content, manner)),
+            ]
+            try await ask(method, stores, all, as: caller, token: CallerToken("token"))
         case .copy(let stores, let all):
             let admin = SimulatedServer.caller(SimulatedClient.owner, roles: ["admin", "member", "reader"])
             try await ask(["name": "copy-image"], stores, all, as: admin)
@@ -113,14 +122,15 @@ struct ImportClient: Sendable {
     }
 
     private func ask(
-        _ method: JSONValue, _ stores: [String], _ mustAllSucceed: Bool, as caller: Caller
+        _ method: JSONValue, _ stores: [String], _ mustAllSucceed: Bool, as caller: Caller,
+        token: CallerToken? = nil
     ) async throws {
         let request = try ImportRequest(
             json: [
                 "method": method, "stores": .array(stores.map { .string($0) }),
                 "all_stores_must_succeed": .bool(mustAllSucceed),
             ], header: nil, enabled: server.images.importMethods)
-        try await server.images.importImage(image, request, as: caller)
+        try await server.images.importImage(image, request, as: caller, token: token)
     }
 
     private enum Refused {

@@ -2,7 +2,8 @@ import Core
 import NIOCore
 import Synchronization
 
-/// Other servers that imports fetch from. The URL says what comes, and how: `http://sim/CONTENT/MANNER`.
+/// Other servers that imports fetch from. The URL says what comes, and how: `http://sim/CONTENT/MANNER`, and the same of
+/// an image service, with the image's path behind it.
 package final class SimulatedRemote: RemoteContentSource {
     package enum Manner: String, Sendable, CaseIterable {
         case whole
@@ -25,11 +26,19 @@ package final class SimulatedRemote: RemoteContentSource {
         guard url.hasPrefix("http://sim/") else { throw .host(url) }
     }
 
+    /// Of the image that every one of the image services has.
+    static let imageThere = "11111111-2222-4333-8444-555555555555"
+    private static let path = "/v2/images/\(imageThere)"
+
     package func open(
         _ url: String, range: Range<Int64>?, headers: [(name: String, value: String)]
     ) async throws -> RemoteContent {
         try judge(url)
-        let parts = url.split(separator: "/")
+        let isDescription = url.hasSuffix(Self.path)
+        let place =
+            isDescription
+            ? url.dropLast(Self.path.count) : url.hasSuffix("/file") ? url.dropLast(Self.path.count + 5) : url[...]
+        let parts = place.split(separator: "/")
         guard parts.count == 4, let content = Int(parts[2]), let manner = Manner(rawValue: String(parts[3])),
             manner != .refused
         else { throw RemoteContentError(.refused, "there is nothing at this URL") }
@@ -38,12 +47,30 @@ package final class SimulatedRemote: RemoteContentSource {
             return opened[url, default: 0]
         }
         await executor.pause(microseconds: 200)
+        if isDescription {
+            return RemoteContent(
+                sizeBytes: nil, body: Parts(bytes: Self.description(content), isWhole: true, executor: executor))
+        }
         let bytes = Payloads.bytes(content)
         let isWhole = manner != .cut && !(manner == .flaky && count == 1)
         return RemoteContent(
             sizeBytes: manner == .unsized ? nil : Int64(bytes.count),
             body: Parts(bytes: bytes, isWhole: isWhole, executor: executor))
     }
+
+    /// What an image service says of an image with this content.
+    private static func description(_ content: Int) -> [UInt8] {
+        let digests = Payloads.digests[content]
+        let members: [String: JSONValue] = [
+            "id": .string(imageThere), "status": "active", "disk_format": "raw", "container_format": "bare",
+            "size": .integer(digests.sizeBytes), "os_hash_algo": "sha512", "os_hash_value": .string(digests.hash),
+            describedProperty: "scsi",
+        ]
+        return Array(JSONValue.object(members).text.utf8)
+    }
+
+    /// A property that only images have which came from an image service.
+    static let describedProperty = "hw_disk_bus"
 
     private struct Parts: AsyncSequence, Sendable {
         typealias Failure = any Error
@@ -68,6 +95,17 @@ package final class SimulatedRemote: RemoteContentSource {
             }
         }
         func makeAsyncIterator() -> AsyncIterator { AsyncIterator(parts: self) }
+    }
+}
+
+/// A cloud whose regions say in their names what their image service has: `CONTENT-MANNER`.
+struct SimulatedCatalogue: ServiceCatalogue {
+    static func region(_ content: Int, _ manner: SimulatedRemote.Manner) -> String { "\(content)-\(manner.rawValue)" }
+
+    func url(
+        ofService type: String, region: String, interface: String, for token: CallerToken
+    ) async throws -> String? {
+        "http://sim/" + region.split(separator: "-").joined(separator: "/")
     }
 }
 

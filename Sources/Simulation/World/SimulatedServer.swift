@@ -56,6 +56,7 @@ package struct ServerOptions: Sendable {
         settings.recycleBinSeconds = hasRecycleBin ? Self.recycleBinSeconds : 0
         settings.imageBytesQuota = imageBytesQuota
         settings.imageCountQuota = imageCountQuota
+        settings.imports.methods = ImportMethod.allCases
         return settings
     }
 }
@@ -133,6 +134,7 @@ package final class SimulatedServer: Sendable {
         images = Images(
             database: database, stores: StoreSet(stores, default: "local"), surroundings: surroundings,
             settings: settings, keys: keyManager, remote: options.hasImports ? SimulatedRemote(executor) : nil,
+            catalogue: options.hasImports ? SimulatedCatalogue() : nil,
             seal: Self.seal, instance: InstanceID(surroundings.uuid()), node: name, logger: Self.quiet)
         bin = RecycleBin(database: database, clock: clock, settings: settings)
         if keys != nil { try await secrets.open() }
