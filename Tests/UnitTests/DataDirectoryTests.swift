@@ -77,25 +77,6 @@ import Testing
         }
     }
 
-    /// A process that was stopped while it had the turn costs the others ten seconds once, and little at each write.
-    @Test func aTurnThatDoesNotComeIsDoneWithout() async throws {
-        try await withDirectory { path in
-            let directory = try await DataDirectory(path: path)
-            let stopped = try FileLock(path: directory.database + "-door")
-            #expect(try stopped.take(.exclusive))
-            let database = try SQLiteDatabase(
-                path: directory.database, turn: WriteTurn(database: directory.database, patienceSeconds: 3))
-            try await database.write { db in _ = try db.execute("CREATE TABLE t (n BIGINT)") }
-            let began = ContinuousClock.now
-            for number in 0..<20 {
-                try await database.write { db in _ = try db.execute("INSERT INTO t VALUES ($1)", number) }
-            }
-            #expect(began.duration(to: .now) < .seconds(30), "each of them waited for a turn")
-            stopped.letGo()
-            try await database.write { db in _ = try db.execute("INSERT INTO t VALUES (0)") }
-        }
-    }
-
     @Test func aFullFileSystemIsFoundAtTheStart() throws {
         // Every write to it fails for want of room.
         #expect(throws: FileLock.Failure.self) { try SharedCounter(path: "/dev/full") }
