@@ -9,21 +9,21 @@ import Glibc
 /// It orders and does not protect, SQLite's own locks do that: a turn that does not come within ten seconds is done
 /// without. Whoever has it may have been stopped for long, so the next ones are waited for shortly until one comes.
 package final class WriteTurn: @unchecked Sendable {
-    private static let pauseMicroseconds = 200
-    private static let shortMicroseconds = 50_000
+    private static let pauseNanoseconds = 200_000
+    private static let short = Duration.milliseconds(50)
 
-    private let patienceMicroseconds: Int
+    private let patience: Duration
     private let door: FileLock
     private let turn: FileLock
-    /// Used on the writer's thread alone.
-    private var hasRunOut = false
+    /// Whether the last turn did not come in time. Used on the writer's thread alone.
+    package private(set) var hasRunOut = false
 
     /// - Parameters:
     ///   - database: the main file of the database; two files are kept beside it.
     ///   - patienceSeconds: how long a turn is waited for.
     /// - Throws: `SQLError`.
     package init(database: String, patienceSeconds: Double = 10) throws {
-        patienceMicroseconds = Int(patienceSeconds * 1_000_000)
+        patience = .seconds(patienceSeconds)
         do {
             door = try FileLock(path: database + "-door")
             turn = try FileLock(path: database + "-turn")
@@ -33,23 +33,22 @@ package final class WriteTurn: @unchecked Sendable {
     }
 
     /// Blocks the thread, which is the writer's own, until it is this process's turn.
-    func take() {
-        var waited = hasRunOut ? max(0, patienceMicroseconds - Self.shortMicroseconds) : 0
-        let isThrough = wait(for: door, &waited)
-        let hasTurn = wait(for: turn, &waited)
+    package func take() {
+        let end = ContinuousClock.now + (hasRunOut ? min(patience, Self.short) : patience)
+        let isThrough = wait(for: door, until: end)
+        let hasTurn = wait(for: turn, until: end)
         if isThrough { door.letGo() }
         hasRunOut = !(isThrough && hasTurn)
     }
 
-    func giveBack() { turn.letGo() }
+    package func giveBack() { turn.letGo() }
 
-    private func wait(for lock: FileLock, _ waited: inout Int) -> Bool {
+    private func wait(for lock: FileLock, until end: ContinuousClock.Instant) -> Bool {
         while true {
             if (try? lock.take(.exclusive)) == true { return true }
-            guard waited < patienceMicroseconds else { return false }
-            var pause = timespec(tv_sec: 0, tv_nsec: Self.pauseMicroseconds * 1000)
+            guard ContinuousClock.now < end else { return false }
+            var pause = timespec(tv_sec: 0, tv_nsec: Self.pauseNanoseconds)
             nanosleep(&pause, nil)
-            waited += Self.pauseMicroseconds
         }
     }
 }

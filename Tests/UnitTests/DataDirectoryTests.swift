@@ -77,6 +77,27 @@ import Testing
         }
     }
 
+    /// Whoever has it may have been stopped for long; once it comes, turns are waited for again.
+    @Test func aTurnThatDoesNotComeIsDoneWithout() async throws {
+        try await withDirectory { path in
+            let directory = try await DataDirectory(path: path)
+            let turn = try WriteTurn(database: directory.database, patienceSeconds: 0.05)
+            for name in ["-door", "-turn"] {
+                let stopped = try FileLock(path: directory.database + name)
+                #expect(try stopped.take(.exclusive))
+                for _ in 0..<2 {
+                    turn.take()
+                    #expect(turn.hasRunOut)
+                    turn.giveBack()
+                }
+                stopped.letGo()
+                turn.take()
+                #expect(!turn.hasRunOut)
+                turn.giveBack()
+            }
+        }
+    }
+
     @Test func aFullFileSystemIsFoundAtTheStart() throws {
         // Every write to it fails for want of room.
         #expect(throws: FileLock.Failure.self) { try SharedCounter(path: "/dev/full") }
