@@ -269,8 +269,16 @@ extension DiskFile {
 
     /// Reads `count` bytes, fewer only at the end of the file.
     func read(offset: Int64, count: Int, file: StaticString = #fileID, line: UInt = #line) throws -> ByteBuffer {
-        let site = CallSite(file, line)
         var buffer = ByteBufferAllocator().buffer(capacity: count)
+        try read(offset: offset, count: count, into: &buffer, file: file, line: line)
+        return buffer
+    }
+
+    /// Reads `count` bytes into an empty buffer, fewer only at the end of the file.
+    func read(
+        offset: Int64, count: Int, into buffer: inout ByteBuffer, file: StaticString = #fileID, line: UInt = #line
+    ) throws {
+        let site = CallSite(file, line)
         while buffer.readableBytes < count {
             let missing = count - buffer.readableBytes
             let position = offset + Int64(buffer.readableBytes)
@@ -279,6 +287,5 @@ extension DiskFile {
             }
             if got == 0 { break }
         }
-        return buffer
     }
 }

@@ -82,6 +82,17 @@ extension FileBlobReader: BlobFile {
         return FileRegion(fileHandle: source.handle, readerIndex: Int(offset), endIndex: Int(offset) + count)
     }
 
+    func readInMemory(offset: Int64, count: Int, into buffer: inout ByteBuffer) throws {
+        guard let file = opened.withLock({ $0?.file }) else { preconditionFailure("read after close") }
+        buffer.clear()
+        do {
+            try file.read(offset: offset, count: count, into: &buffer)
+        } catch {
+            throw BlobError(wrapping: error, operation: "read blob")
+        }
+        try check(buffer.readableBytes, of: count, at: offset)
+    }
+
     /// How far the disk reads while the part that was asked for goes out: this many times its size.
     private static let partsAhead: Int64 = 4
 

@@ -80,8 +80,8 @@ struct Listeners: Service {
         let room = ConnectionRoom(limit: connectionLimit)
         let connection = ConnectionChannel(
             limits: ConnectionLimits(idleTimeout: .seconds(Int64(idleTimeoutSeconds))), room: room,
-            sendsFiles: tls == nil,
-            brief: { gate.dispatcher?.respondAtOnce(to: $0) }
+            fileWay: tls == nil ? .unseen : .copied,
+            brief: { gate.dispatcher?.respondAtOnce(to: $0, on: $1) }
         ) {
             request, writer, channel, state in
             guard let dispatcher = gate.dispatcher else { throw CancellationError() }

@@ -64,16 +64,34 @@ import Testing
                 .POST, "/image/v2/images", as: token, headers: [("Content-Type", "application/json")],
                 body: Array(#"{"disk_format": "raw", "container_format": "bare"}"#.utf8), tls: trust)
             let id = try #require(created.json["id"]?.stringValue)
-            let data = (0..<200_000).map { UInt8(truncatingIfNeeded: $0 * 7) }
+            let data = DownloadTests.bytes(DownloadTests.largeBytes)
             let upload = try await server.call(
                 .PUT, "/image/v2/images/\(id)/file", as: token, headers: [("Content-Type", "application/octet-stream")],
                 body: data, tls: trust)
             #expect(upload.status == 204)
             #expect(try await server.call(.GET, "/image/v2/images/\(id)/file", as: token, tls: trust).bytes == data)
+            try await Self.expectEveryByte(of: id, as: token, from: server, data, trust)
             // Links say https as well, and the clients are told what to check the certificate against.
             #expect(try await server.call(.GET, "/image", tls: trust).text.contains("\"\(server.url)/image/v2/\""))
             let text = try String(contentsOfFile: server.directory + "/clouds.yaml", encoding: .utf8)
             #expect(text.contains("cacert: \"\(files.certificate)\""))
+        }
+    }
+
+    /// Ranges that begin and end within parts of the file and within the pieces they are copied in.
+    private static func expectEveryByte(
+        of id: String, as token: String, from server: TestServer, _ data: [UInt8], _ trust: TLSConfiguration
+    ) async throws {
+        let part = 2 << 20
+        let last = data.count - 1
+        for (from, to) in [
+            (0, 0), (0, part - 1), (0, part), (1, part + 1), (part - 1, part), (4097, 8193), (7 << 14, 14 << 14),
+            (last, last), (last - part, last), (5_000_001, 12_345_678),
+        ] {
+            let answer = try await server.call(
+                .GET, "/image/v2/images/\(id)/file", as: token, headers: [("Range", "bytes=\(from)-\(to)")], tls: trust)
+            #expect(answer.status == 206)
+            #expect(answer.bytes.elementsEqual(data[from...to]), "\(from)-\(to)")
         }
     }
 

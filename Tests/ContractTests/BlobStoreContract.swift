@@ -217,6 +217,7 @@ func contents(of blob: BlobID, in store: any BlobStore) async throws -> [UInt8] 
             let reader = try await store.open(blob)
             guard let file = reader.file else { return await reader.close() }
             try await store.erase(blob)
+            var read = ByteBuffer(string: "what the buffer held before")
             for (offset, count) in [(0, 1), (0, bytes.count), (4095, 2), (1 << 20, 2 << 20), (bytes.count - 1, 1)] {
                 let region = try await file.load(offset: Int64(offset), count: count)
                 #expect(region.readerIndex == offset && region.readableBytes == count)
@@ -228,6 +229,10 @@ func contents(of blob: BlobID, in store: any BlobStore) async throws -> [UInt8] 
                     }
                 }
                 #expect(sent.elementsEqual(bytes[offset..<offset + count]))
+                let earlier = read
+                try file.readInMemory(offset: Int64(offset), count: count, into: &read)
+                #expect(read.readableBytesView.elementsEqual(bytes[offset..<offset + count]))
+                #expect(!earlier.readableBytesView.isEmpty && earlier != read)
             }
             await reader.close()
             #expect(reader.file == nil)

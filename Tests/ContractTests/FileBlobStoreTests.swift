@@ -118,6 +118,10 @@ import Testing
             #expect(file.regionInMemory(offset: 4000, count: 1000) != nil)
             #expect(file.regionInMemory(offset: 4000, count: 1001) == nil)
             await expectBlobError(.corrupt) { _ = try await file.load(offset: 4000, count: 1001) }
+            await expectBlobError(.corrupt) {
+                var read = ByteBuffer()
+                try file.readInMemory(offset: 4000, count: 1001, into: &read)
+            }
             await reader.close()
         }
     }

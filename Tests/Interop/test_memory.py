@@ -4,14 +4,17 @@ import hashlib
 import os
 import shutil
 import socket
+import ssl
 import threading
 import time
 import urllib.parse
 
 import pytest
+import requests
 
-from conftest import site_of
+from conftest import prepared, site_of
 from image_api import GIB, MIB, ImageAPI, Pattern, expect
+from pki import openssl
 
 pytestmark = [pytest.mark.slow, pytest.mark.own_server, pytest.mark.own_identity, pytest.mark.timeout(600)]
 
@@ -96,8 +99,9 @@ def test_64_uploads_at_once_keep_memory_under_300_mib(start, scratch, measured):
     assert peak < 300 * MIB, f"peak {peak / MIB:.0f} MiB"
 
 
-def test_stalled_downloads_hold_no_memory(start, scratch, measured):
-    """Clients that ask for a large image and then read nothing: the kernel has the bytes, the server has not."""
+@pytest.mark.parametrize("way", ["in clear", "over TLS", "checked", "checked, over TLS"])
+def test_stalled_downloads_hold_no_memory(start, scratch, measured, way):
+    """Clients that ask for a large image and then read nothing: the kernel has the bytes, the server has not, or little."""
     size, clients = 64 * MIB, 300
     need_space(scratch, size)
     server = start()
@@ -106,9 +110,11 @@ def test_stalled_downloads_hold_no_memory(start, scratch, measured):
     data = Pattern(size)
     status, body = api.begin_upload(image, size).send_all_and_answer(data.blocks())
     assert status == 204, (status, body)
-    address = urllib.parse.urlsplit(api.url)
-    before = server.resident_bytes()
-    server.forget_peak()
+    path = f"/image/v2/images/{image}/file"
+    server.stop()
+    settings, connect = way_of(way, scratch)
+    server = prepared(server.data_dir, settings).start()
+    address = urllib.parse.urlsplit(server.url)
     connections = []
     try:
         for _ in range(clients):
@@ -116,19 +122,40 @@ def test_stalled_downloads_hold_no_memory(start, scratch, measured):
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024)
             connection.settimeout(60)
             connection.connect((address.hostname, address.port))
-            connection.sendall(f"GET {address.path}/v2/images/{image}/file HTTP/1.1\r\nHost: x\r\n"
-                               f"X-Auth-Token: {api.token}\r\n\r\n".encode())
-            connections.append(connection)
+            connections.append(connect(connection))
+        before = server.resident_bytes()
+        server.forget_peak()
         for connection in connections:
-            assert connection.recv(12, socket.MSG_PEEK) == b"HTTP/1.1 200"
+            connection.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\nX-Auth-Token: {api.token}\r\n\r\n".encode())
+        for connection in connections:
+            assert connection.recv(12) == b"HTTP/1.1 200"
+        time.sleep(1)
         each = (server.peak_resident_bytes() - before) / clients
-        measured(f"{clients} stalled downloads", f"{each / 1024:.0f} KiB each")
+        measured(f"{clients} stalled downloads, {way}", f"{each / 1024:.0f} KiB each")
         # Others are served as ever.
-        assert expect(api.download(image, Range="bytes=5-9"), 206).content == data.bytes(5, 10)
-        assert each < 128 * 1024, f"{each / 1024:.0f} KiB each"
+        part = requests.get(server.url + path, headers={"X-Auth-Token": api.token, "Range": "bytes=5-9"}, timeout=60,
+                            verify=str(scratch / "certificate.pem") if "TLS" in way else True, proxies={"no_proxy": "*"})
+        assert expect(part, 206).content == data.bytes(5, 10)
+        assert each < (128 if way == "in clear" else 512) * 1024, f"{each / 1024:.0f} KiB each"
     finally:
         for connection in connections:
             connection.close()
+        server.kill()
+
+
+def way_of(way: str, scratch):
+    """The settings of a server whose downloads go that way, and what makes a connection ready for requests."""
+    settings, connect = {}, lambda connection: connection
+    if "checked" in way:
+        settings["image"] = {"verification": {"downloads": "all"}}
+    if "TLS" in way:
+        certificate, key = scratch / "certificate.pem", scratch / "key.pem"
+        openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", 2,
+                "-subj", "/CN=test", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate)
+        settings["tls"] = {"certificate": str(certificate), "key": str(key)}
+        trust = ssl.create_default_context(cafile=str(certificate))
+        connect = lambda connection: trust.wrap_socket(connection, server_hostname="127.0.0.1")  # noqa: E731
+    return settings, connect
 
 
 def check(api: ImageAPI, image: str, data: Pattern) -> None:

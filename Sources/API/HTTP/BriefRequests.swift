@@ -21,7 +21,7 @@ final class BriefRequestHandler: ChannelDuplexHandler, RemovableChannelHandler {
     typealias OutboundIn = HTTPResponsePart
     typealias OutboundOut = HTTPResponsePart
 
-    typealias Answer = @Sendable (HTTPRequest) -> ReadyAnswer?
+    typealias Answer = @Sendable (HTTPRequest, any Channel) -> ReadyAnswer?
 
     private let state: ConnectionState
     private let answer: Answer
@@ -47,7 +47,7 @@ final class BriefRequestHandler: ChannelDuplexHandler, RemovableChannelHandler {
         case .body:
             letGo(context)
         case .end:
-            if let head = held, let ready = answer(head) {
+            if let head = held, let ready = answer(head, context.channel) {
                 held = nil
                 _ = state.nextRequest()
                 write(ready, context)

@@ -12,15 +12,7 @@ package final class ConnectionState: Sendable {
     private let requestsStarted = Atomic<Int>(0)
     private let bodyWanted = Atomic<Bool>(false)
 
-    /// Whether bytes may go out that this program has not seen.
-    fileprivate let sendsFiles: Bool
-
-    package init(sendsFiles: Bool = false) { self.sendsFiles = sendsFiles }
-
-    /// How files go out on this connection unseen; nil where every byte has to be seen (TLS).
-    func files(_ channel: any Channel, _ clock: any WallClock) -> FileSender? {
-        sendsFiles ? FileSender(channel: channel, clock: clock) : nil
-    }
+    package init() {}
 
     /// Whether somebody reads the body of the request that arrives, so that it is its client who keeps it waiting.
     var isBodyWanted: Bool { bodyWanted.load(ordering: .relaxed) }
@@ -52,27 +44,28 @@ package struct ConnectionChannel: ServerChildChannel {
 
     private let limits: ConnectionLimits
     private let room: ConnectionRoom
-    private let sendsFiles: Bool
-    private let brief: @Sendable (HTTPRequest) -> ReadyAnswer?
+    private let fileWay: BodySender.FileWay
+    private let brief: @Sendable (HTTPRequest, any Channel) -> ReadyAnswer?
     private let responder: Responder
 
     /// - Parameters:
     ///   - room: the listener's, to which the connection is counted.
-    ///   - sendsFiles: whether files may go from the disk to the socket: not through TLS.
+    ///   - fileWay: how files get to the socket: through TLS they are copied.
     ///   - brief: answers a request without a body at once, on the event loop, or not at all.
     package init(
-        limits: ConnectionLimits, room: ConnectionRoom, sendsFiles: Bool,
-        brief: @escaping @Sendable (HTTPRequest) -> ReadyAnswer? = { _ in nil }, responder: @escaping Responder
+        limits: ConnectionLimits, room: ConnectionRoom, fileWay: BodySender.FileWay,
+        brief: @escaping @Sendable (HTTPRequest, any Channel) -> ReadyAnswer? = { _, _ in nil },
+        responder: @escaping Responder
     ) {
         self.brief = brief
         self.limits = limits
         self.room = room
-        self.sendsFiles = sendsFiles
+        self.fileWay = fileWay
         self.responder = responder
     }
 
     package func setup(channel: any Channel, logger: Logger) -> EventLoopFuture<Value> {
-        let state = ConnectionState(sendsFiles: sendsFiles)
+        let state = ConnectionState()
         let pace = NIOLoopBound(ConnectionPace(limits, room, state, logger), eventLoop: channel.eventLoop)
         do {
             try channel.pipeline.syncOperations.addHandler(pace.value)
@@ -88,9 +81,9 @@ package struct ConnectionChannel: ServerChildChannel {
                 httpDecoderConfiguration: .init(
                     maxHeaderFieldSize: ConnectionLimits.headBytes, maxHeaderListSize: ConnectionLimits.headBytes,
                     maxHeaderFieldCount: ConnectionLimits.headFields)))
-        let brief = brief
+        let (brief, fileWay) = (brief, fileWay)
         return http1.setup(channel: channel, logger: logger).flatMapThrowing { parts in
-            if state.sendsFiles { try FileSender.prepare(channel) }
+            try BodySender.prepare(channel, fileWay)
             // Behind the handler that closes idle connections and waits for requests under way at the end: it is to know
             // of brief ones too.
             let pipeline = channel.pipeline.syncOperations

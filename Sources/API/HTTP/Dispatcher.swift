@@ -67,7 +67,7 @@ package struct Dispatcher: Sendable {
             body: request.body, head: request.head, channel: channel,
             isWhole: { connection.hasWhole(request: number) }, onReading: { connection.noteBodyWanted() })
         var outcome = await answer(
-            request.head, stream, connection.files(channel, surroundings.clock),
+            request.head, stream, BodySender(channel: channel, clock: surroundings.clock),
             client: channel.remoteAddress?.ipAddress)
         complete(&outcome.response, to: request.head)
         await AnswerCompression.apply(to: &outcome.response, for: request.head.headerFields, on: surroundings.work)
@@ -94,9 +94,10 @@ package struct Dispatcher: Sendable {
 
     /// Answers a request without a body on the spot, if its route is brief and nothing has to be waited for. Otherwise
     /// nothing has happened, and `respond` answers it: all refusals are its business.
-    package func respondAtOnce(to head: HTTPRequest) -> ReadyAnswer? {
+    package func respondAtOnce(to head: HTTPRequest, on channel: any Channel) -> ReadyAnswer? {
         let start = ContinuousClock.now
-        let (mount, exchange, failure) = decode(head, RequestStream.none, nil, client: nil)
+        let sender = BodySender(channel: channel, clock: surroundings.clock)
+        let (mount, exchange, failure) = decode(head, RequestStream.none, sender, client: nil)
         guard failure == nil, let mount, var exchange else { return nil }
         let service = mount.service
         guard
@@ -151,9 +152,9 @@ package struct Dispatcher: Sendable {
     }
 
     private func answer(
-        _ head: HTTPRequest, _ stream: RequestStream, _ files: FileSender?, client: String?
+        _ head: HTTPRequest, _ stream: RequestStream, _ sender: BodySender, client: String?
     ) async -> Outcome {
-        let (mount, exchange, failure) = decode(head, stream, files, client: client)
+        let (mount, exchange, failure) = decode(head, stream, sender, client: client)
         guard let exchange else {
             let response = PlainErrors.response(failure ?? .badRequest("The request target cannot be read."))
             return Outcome(response: response, template: "-", service: "-", requestID: "-", caller: nil)
@@ -270,7 +271,7 @@ package struct Dispatcher: Sendable {
     /// The request's target and id, and the mount it belongs to. A target that cannot be decoded
     /// still has an exchange, so that the refusal has the service's envelope.
     private func decode(
-        _ head: HTTPRequest, _ stream: RequestStream, _ files: FileSender?, client: String?
+        _ head: HTTPRequest, _ stream: RequestStream, _ sender: BodySender, client: String?
     ) -> (Mount?, Exchange?, ServiceError?) {
         var failure: ServiceError?
         let target = Self.originForm(head.path ?? "/")
@@ -294,7 +295,7 @@ package struct Dispatcher: Sendable {
         if let found { path.removeFirst(found.segments.count) }
         let exchange = Exchange(
             method: head.method, path: path, rawQuery: rawQuery, headers: head.headerFields, body: stream,
-            files: files, requestID: requestID, client: client, logger: logger, baseURL: baseURL(head, found?.mount),
+            sender: sender, requestID: requestID, client: client, logger: logger, baseURL: baseURL(head, found?.mount),
             mount: found?.mount.prefix ?? ""
         )
         let isListeners =

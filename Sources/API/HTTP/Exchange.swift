@@ -12,8 +12,8 @@ package struct Exchange: Sendable {
     package let rawQuery: Substring
     package let headers: HTTPFields
     package let body: RequestStream
-    /// For a response's body that is a part of a file; nil on a connection that has to see every byte (TLS).
-    package let files: FileSender?
+    /// For a response's body that is more than what is in memory.
+    package let sender: BodySender
     package let requestID: String
     /// The address that the connection came from, without its port.
     package let client: String?

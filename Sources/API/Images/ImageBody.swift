@@ -4,21 +4,20 @@ import NIOCore
 
 /// Streams a blob, or a part of one, as the body of a response.
 ///
-/// From a file, on a connection in clear, the kernel sends it, and a client that does not read holds no memory.
-/// Otherwise chunks are read and written, one ahead.
+/// A file is sent from the event loop (`BodySender`). Otherwise chunks are read and written, one ahead.
 ///
 /// When the bytes cannot be had to the end, the connection breaks: the client must not take what it has for the
 /// whole.
 enum ImageBody {
     static func stream(
-        _ reader: any BlobReader, offset: Int64, count: Int64, files: FileSender?
+        _ reader: any BlobReader, offset: Int64, count: Int64, through sender: BodySender
     ) -> ResponseBody {
         ResponseBody(contentLength: Int(count)) { writer in
             do {
-                if let files, let file = reader.file {
-                    try await send(file, offset, offset + count, through: files)
+                if let file = reader.file {
+                    try await send(file, offset, offset + count, through: sender)
                 } else {
-                    try await copy(reader, offset, offset + count, to: &writer)
+                    try await copy(reader, offset, offset + count, through: sender)
                 }
             } catch {
                 await reader.close()
@@ -30,15 +29,15 @@ enum ImageBody {
     }
 
     private static func send(
-        _ file: any BlobFile, _ offset: Int64, _ end: Int64, through files: FileSender
+        _ file: any BlobFile, _ offset: Int64, _ end: Int64, through sender: BodySender
     ) async throws {
         var position = offset
         while position < end {
-            let count = min(FileSender.partBytes, end - position)
+            let count = min(BodySender.partBytes, end - position)
             let run = FileRun(file, try await file.load(offset: position, count: Int(count)), end: end)
             try await withThrowingTaskGroup(of: Void.self) { group in
-                group.addTask { try await files.send(run) }
-                group.addTask { try await tend(run, files.clock) }
+                group.addTask { try await sender.send(run) }
+                group.addTask { try await tend(run, sender.clock) }
                 try await group.next()
                 group.cancelAll()
                 try await group.waitForAll()
@@ -56,7 +55,7 @@ enum ImageBody {
             do { try await clock.sleep(seconds: pauseSeconds) } catch { return }
             let now = run.reached
             if now == last, now < run.end {
-                let count = min(FileSender.partBytes, run.end - now)
+                let count = min(BodySender.partBytes, run.end - now)
                 _ = try await run.file.load(offset: now, count: Int(count))
                 pauseSeconds = min(2 * pauseSeconds, 30)
             } else {
@@ -67,7 +66,7 @@ enum ImageBody {
     }
 
     private static func copy(
-        _ reader: any BlobReader, _ offset: Int64, _ end: Int64, to writer: inout any ResponseBodyWriter
+        _ reader: any BlobReader, _ offset: Int64, _ end: Int64, through sender: BodySender
     ) async throws {
         var size = ChunkSize()
         var position = offset
@@ -78,10 +77,10 @@ enum ImageBody {
             let began = ContinuousClock.now
             if size.readsAhead {
                 async let read = next(reader, from, end, following)
-                try await writer.write(chunk)
+                try await sender.send(chunk)
                 ready = try await read
             } else {
-                try await writer.write(chunk)
+                try await sender.send(chunk)
                 ready = try await next(reader, from, end, following)
             }
             size.note(written: chunk.readableBytes, in: ContinuousClock.now - began)
@@ -93,35 +92,5 @@ enum ImageBody {
     ) async throws -> ByteBuffer? {
         guard position < end else { return nil }
         return try await reader.read(offset: position, count: Int(min(Int64(size.bytes), end - position)))
-    }
-}
-
-/// How much is read and written at once where bytes are copied. What a client has not taken is memory held for it,
-/// two or three chunks and what TLS makes of them; so it grows only for a client that takes much, and shrinks for
-/// one that takes its time.
-package struct ChunkSize {
-    package static let least = 32 << 10
-    package static let most = 1 << 20
-    /// A chunk is no more than this part of what was written before: sockets swallow megabytes for a client that
-    /// reads nothing.
-    private static let share = 64
-    private static let slow = Duration.milliseconds(100)
-
-    package private(set) var bytes = least
-    private var written = 0
-
-    package init() {}
-
-    /// A chunk more is held for a client that reads fast.
-    var readsAhead: Bool { bytes > Self.least }
-
-    /// - Parameter elapsed: how long it took to be rid of `count` bytes.
-    package mutating func note(written count: Int, in elapsed: Duration) {
-        written += count
-        if elapsed > Self.slow {
-            bytes = max(bytes / 2, Self.least)
-        } else {
-            bytes = min(2 * bytes, max(Self.least, min(Self.most, written / Self.share)))
-        }
     }
 }

@@ -44,7 +44,7 @@ struct ImageDataRoutes: Sendable {
         let reader = span.count == data.sizeBytes ? data.wholeReader : data.reader
         return Response(
             status: span.isPartial ? .partialContent : .ok, headers: headers,
-            body: ImageBody.stream(reader, offset: span.offset, count: span.count, files: exchange.files))
+            body: ImageBody.stream(reader, offset: span.offset, count: span.count, through: exchange.sender))
     }
 }
 

@@ -84,9 +84,10 @@ extension BlobReader {
     package var file: (any BlobFile)? { nil }
 }
 
-/// A blob that is a file, for the kernel to send (sendfile(2)) in parts: `count` bytes, at least one, at `offset`,
-/// within the blob's size. An event loop that sends what is not in memory waits for a disk, hence two ways to get a
-/// part. Need for memory may push it out again before it is sent; loading it once more brings it back.
+/// A blob that is a file, to be sent from an event loop in parts: `count` bytes, at least one, at `offset`, within the
+/// blob's size. An event loop that sends what is not in memory waits for a disk, hence two ways to get a part. Need for
+/// memory may push it out again before it is sent; loading it once more brings it back. The kernel sends a part
+/// (sendfile(2)), or its bytes are read where they have to be seen.
 ///
 /// The parts of one reader go out on one connection, and none is left to send when the reader is closed.
 package protocol BlobFile: Sendable {
@@ -96,6 +97,10 @@ package protocol BlobFile: Sendable {
     /// A part that has been brought into memory if it was not there. What follows it is on its way.
     /// - Throws: `BlobError`, as `BlobReader.read`.
     func load(offset: Int64, count: Int) async throws -> FileRegion
+
+    /// Reads bytes of a part that was found in memory, in place of what the buffer held. Blocks if they have left it.
+    /// - Throws: `BlobError`, as `BlobReader.read`.
+    func readInMemory(offset: Int64, count: Int, into buffer: inout ByteBuffer) throws
 }
 
 /// One thing a store holds.

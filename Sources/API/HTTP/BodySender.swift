@@ -1,11 +1,20 @@
 import Core
 import NIOCore
 import NIOHTTP1
+import NIOHTTPTypes
 import Synchronization
 
-/// Sends parts of a file on one connection: the kernel moves them from its cache to the socket, and they are
-/// never in this program's memory. Only for connections in clear.
-package struct FileSender: Sendable {
+/// Sends the body of a response on one connection, behind what was written before, and no faster than the socket takes
+/// it: what a response's own writer is given is queued without bound while the event loop has other things to do.
+package struct BodySender: Sendable {
+    /// How bytes get from the file to the socket.
+    package enum FileWay: Sendable {
+        /// The kernel moves them from its cache to the socket, and they are never in this program's memory.
+        case unseen
+        /// They are read piece by piece, for TLS.
+        case copied
+    }
+
     /// What is handed to the kernel at once.
     static let partBytes: Int64 = 2 << 20
 
@@ -17,15 +26,27 @@ package struct FileSender: Sendable {
         self.clock = clock
     }
 
-    /// Sends a part of the response's body behind what was written before, and on from there as long as the next
-    /// part is in memory: all of that on the event loop, without waking another thread.
+    /// Sends a part of a file, and on from there as long as the next part is in memory: all of that on the event loop,
+    /// without waking another thread.
     ///
     /// Returns or throws when the socket has taken all, and nothing is queued any more.
     /// - Throws: what ended the connection.
     func send(_ run: FileRun) async throws {
+        try await untilSent { channel.triggerUserOutboundEvent(run, promise: $0) }
+    }
+
+    /// Sends bytes.
+    ///
+    /// Returns or throws when the socket has taken all.
+    /// - Throws: what ended the connection.
+    func send(_ bytes: ByteBuffer) async throws {
+        try await untilSent { channel.writeAndFlush(HTTPResponsePart.body(bytes), promise: $0) }
+    }
+
+    private func untilSent(_ write: (EventLoopPromise<Void>) -> Void) async throws {
         let sent = channel.eventLoop.makePromise(of: Void.self)
         try await withTaskCancellationHandler {
-            channel.triggerUserOutboundEvent(run, promise: sent)
+            write(sent)
             try await sent.futureResult.get()
         } onCancel: {
             breakConnection()
@@ -36,10 +57,10 @@ package struct FileSender: Sendable {
     func breakConnection() { channel.close(promise: nil) }
 
     /// Prepares a connection, whose HTTP handlers are in place, for files. On its event loop.
-    static func prepare(_ channel: any Channel) throws {
+    static func prepare(_ channel: any Channel, _ way: FileWay) throws {
         let pipeline = channel.pipeline.syncOperations
         let encoder = try pipeline.handler(type: HTTPResponseEncoder.self)
-        try pipeline.addHandler(FileRunHandler(), position: .after(encoder))
+        try pipeline.addHandler(FileRunHandler(way), position: .after(encoder))
     }
 }
 
@@ -65,7 +86,7 @@ final class FileRun: Sendable {
     fileprivate func next(after region: FileRegion) -> FileRegion? {
         let from = Int64(region.endIndex)
         position.store(from, ordering: .releasing)
-        let count = min(FileSender.partBytes, end - from)
+        let count = min(BodySender.partBytes, end - from)
         return count > 0 ? file.regionInMemory(offset: from, count: Int(count)) : nil
     }
 }
@@ -75,6 +96,13 @@ final class FileRun: Sendable {
 private final class FileRunHandler: ChannelOutboundHandler, RemovableChannelHandler {
     typealias OutboundIn = HTTPServerResponsePart
     typealias OutboundOut = HTTPServerResponsePart
+
+    private let way: BodySender.FileWay
+    private var size = ChunkSize(most: ChunkSize.mostCopied)
+    /// The piece that is being sent, for the next one to take its place.
+    private var buffer = ByteBuffer()
+
+    init(_ way: BodySender.FileWay) { self.way = way }
 
     func triggerUserOutboundEvent(context: ChannelHandlerContext, event: Any, promise: EventLoopPromise<Void>?) {
         guard let run = event as? FileRun else {
@@ -91,15 +119,46 @@ private final class FileRunHandler: ChannelOutboundHandler, RemovableChannelHand
         written.futureResult.assumeIsolated().whenComplete { result in
             switch result {
             case .failure(let error):
+                self.buffer = ByteBuffer()
                 promise?.fail(error)
             case .success:
                 if let next = run.next(after: region) {
                     self.send(next, run, context, promise)
                 } else {
+                    self.buffer = ByteBuffer()
                     promise?.succeed()
                 }
             }
         }
-        context.writeAndFlush(wrapOutboundOut(.body(.fileRegion(region))), promise: written)
+        switch way {
+        case .unseen: context.writeAndFlush(wrapOutboundOut(.body(.fileRegion(region))), promise: written)
+        case .copied: copy(region, run.file, context, written)
+        }
+    }
+
+    /// Sends a region piece by piece, the next when the socket has taken the last: what it has is the only one held.
+    private func copy(
+        _ region: FileRegion, _ file: any BlobFile, _ context: ChannelHandlerContext, _ promise: EventLoopPromise<Void>
+    ) {
+        var rest = region
+        let count = min(size.bytes, rest.readableBytes)
+        do {
+            try file.readInMemory(offset: Int64(rest.readerIndex), count: count, into: &buffer)
+        } catch {
+            promise.fail(error)
+            return
+        }
+        rest.moveReaderIndex(forwardBy: count)
+        let written = context.eventLoop.makePromise(of: Void.self)
+        let began = ContinuousClock.now
+        written.futureResult.assumeIsolated().whenComplete { [rest] result in
+            self.size.note(written: count, in: ContinuousClock.now - began)
+            switch result {
+            case .success where rest.readableBytes > 0: self.copy(rest, file, context, promise)
+            case .success: promise.succeed()
+            case .failure(let error): promise.fail(error)
+            }
+        }
+        context.writeAndFlush(wrapOutboundOut(.body(.byteBuffer(buffer))), promise: written)
     }
 }
