@@ -33,6 +33,7 @@ package struct Dispatcher: Sendable {
     private let logger: Logger
     private let maxRequestIDLength: Int
     private let audit: (any AuditLog)?
+    private let metrics = RequestMetrics()
 
     /// - Parameters:
     ///   - listenerRoutes: open routes of the listener itself (`/healthcheck`, `/metrics`).
@@ -275,11 +276,10 @@ package struct Dispatcher: Sendable {
     ) -> (Mount?, Exchange?, ServiceError?) {
         var failure: ServiceError?
         let target = Self.originForm(head.path ?? "/")
-        let split = target.split(separator: "?", maxSplits: 1, omittingEmptySubsequences: false)
-        let rawPath = split.first ?? "/"
-        let rawQuery = split.count > 1 ? split[1] : ""
+        let (rawPath, rawQuery) = Self.split(target, at: "?")
         var path: [String] = []
-        for segment in rawPath.split(separator: "/", omittingEmptySubsequences: false).dropFirst() {
+        let segments = rawPath.utf8.split(separator: UInt8(ascii: "/"), omittingEmptySubsequences: false)
+        for segment in segments.dropFirst().map({ Substring($0) }) {
             guard let decoded = Percent.decode(segment) else {
                 failure = .badRequest("The path is not valid percent-encoded UTF-8.")
                 path.append(String(segment))
@@ -301,6 +301,13 @@ package struct Dispatcher: Sendable {
         let isListeners =
             found == nil || found!.mount.prefix.isEmpty && listenerRoutes.matches(exchange.method, path)
         return (isListeners ? nil : found?.mount, exchange, failure)
+    }
+
+    /// What is before the first separator and what is behind it, by bytes: what cannot be read yet has no characters.
+    private static func split(_ text: Substring, at separator: Unicode.Scalar) -> (before: Substring, behind: Substring)
+    {
+        guard let place = text.utf8.firstIndex(of: UInt8(ascii: separator)) else { return (text, "") }
+        return (text[..<place], text[text.utf8.index(after: place)...])
     }
 
     /// RFC 9112 section 3.2.2: a server must accept the absolute form.
@@ -366,37 +373,21 @@ package struct Dispatcher: Sendable {
     ) {
         let elapsed = ContinuousClock.now - start
         let status = outcome.response.status.code
-        RequestMetrics.count(
+        metrics.count(
             service: outcome.service, method: head.method, template: outcome.template, status: status,
             elapsed: elapsed, bytesIn: bytesIn, bytesOut: bytesOut ?? 0)
-        var metadata: Logger.Metadata = [
-            "request_id": "\(outcome.requestID)", "method": "\(head.method.rawValue)",
-            // The query is left out: it may hold a signature or a key of another service.
-            "path": "\(Self.originForm(head.path ?? "/").prefix { $0 != "?" })",
-            "status": "\(status)", "bytes_in": "\(bytesIn)", "bytes_out": "\(bytesOut ?? -1)",
-            "ms": "\(elapsed.milliseconds)",
-        ]
-        if let caller = outcome.caller {
-            metadata["user"] = "\(caller.userID)"
-            if let project = caller.projectID { metadata["project"] = "\(project)" }
-        }
-        if let failure { metadata["broken"] = "\(failure)" }
-        logger.info("request", metadata: metadata)
+        logger.log(
+            AnsweredRequest(
+                requestID: outcome.requestID, method: head.method.rawValue,
+                path: String(Self.split(Self.originForm(head.path ?? "/"), at: "?").before), status: status,
+                bytesIn: bytesIn, bytesOut: bytesOut ?? -1, elapsed: elapsed, user: outcome.caller?.userID.rawValue,
+                project: outcome.caller?.projectID?.rawValue, failure: failure.map { "\($0)" }))
     }
 }
 
 extension RouteTable {
     fileprivate func matches(_ method: HTTPRequest.Method, _ path: [String]) -> Bool {
         if case .none = match(method, path) { false } else { true }
-    }
-}
-
-extension Duration {
-    /// Whole milliseconds and three digits, for logs.
-    var milliseconds: String {
-        let micros = components.seconds * 1_000_000 + components.attoseconds / 1_000_000_000_000
-        let fraction = String(micros % 1000)
-        return "\(micros / 1000)." + String(repeating: "0", count: 3 - fraction.count) + fraction
     }
 }
 

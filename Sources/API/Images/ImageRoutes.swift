@@ -10,7 +10,7 @@ struct ImageRoutes: Sendable {
         routes.on(.post, "/v2/images", create)
         routes.get("/v2/images", list)
         routes.get("/v2/images/{image}", show) { exchange, caller in
-            try images.getAtOnce(exchange.image, as: caller).map(shown)
+            try images.getAtOnce(exchange.image, as: caller).map(Self.shown)
         }
         routes.on(.patch, "/v2/images/{image}", patch)
         routes.on(.delete, "/v2/images/{image}", body: .refused, delete)
@@ -37,10 +37,10 @@ struct ImageRoutes: Sendable {
     }
 
     private func show(_ exchange: Exchange, _ caller: Caller) async throws -> Response {
-        Response(shown(try await images.get(exchange.image, as: caller)))
+        Response(Self.shown(try await images.get(exchange.image, as: caller)))
     }
 
-    private func shown(_ view: ImageView) -> Response.Ready { .json(.ok) { ImageJSON.write(view, to: &$0) } }
+    private static func shown(_ view: ImageView) -> Response.Ready { .json(.ok) { ImageJSON.write(view, to: &$0) } }
 
     private func list(_ exchange: Exchange, _ caller: Caller) async throws -> Response {
         let query = try exchange.query()

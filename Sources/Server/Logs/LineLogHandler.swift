@@ -1,3 +1,4 @@
+import API
 import Core
 import Glibc
 import Logging
@@ -58,13 +59,30 @@ package struct LineLogHandler: LogHandler {
     }
 
     package func log(event: LogEvent) {
-        var all = metadata
-        if let provided = metadataProvider?.get() { all.merge(provided) { _, new in new } }
+        var all = surroundings
         if let own = event.metadata { all.merge(own) { _, new in new } }
         if let error = event.error, all["error"] == nil { all["error"] = "\(error)" }
-        sink.write(
-            format.line(
-                at: clock.now, level: event.level, label: label, message: event.message.description, metadata: all))
+        write(event.message.description, event.level, all.sorted { $0.key < $1.key })
+    }
+
+    /// What is said with every event.
+    private var surroundings: Logger.Metadata {
+        guard let provided = metadataProvider?.get() else { return metadata }
+        return metadata.merging(provided) { _, new in new }
+    }
+
+    private func write(_ message: String, _ level: Logger.Level, _ fields: [(key: String, value: Logger.MetadataValue)])
+    {
+        sink.write(format.line(at: clock.now, level: level, label: label, message: message, fields: fields))
+    }
+}
+
+extension LineLogHandler: RequestLogHandler {
+    package func log(_ request: AnsweredRequest, level: Logger.Level) {
+        let own = surroundings
+        guard !own.isEmpty else { return write(AnsweredRequest.message, level, request.fields) }
+        let all = own.merging(request.fields.map { ($0.key, $0.value) }) { _, new in new }
+        write(AnsweredRequest.message, level, all.sorted { $0.key < $1.key })
     }
 }
 

@@ -14,11 +14,11 @@ package enum LogFormat: String, Sendable, CaseIterable {
     /// Members of every JSON line; metadata of the same name is written with an underscore before it.
     private static let reserved: Set<String> = ["time", "level", "label", "message"]
 
-    /// One line, with its line feed. Nothing in the message or the metadata can begin another.
+    /// One line, with its line feed. Nothing in the message or the fields can begin another.
     func line(
-        at time: Timestamp, level: Logger.Level, label: String, message: String, metadata: Logger.Metadata
+        at time: Timestamp, level: Logger.Level, label: String, message: String,
+        fields: [(key: String, value: Logger.Metadata.Value)]
     ) -> ByteBuffer {
-        let sorted = metadata.sorted { $0.key < $1.key }
         switch self {
         case .text:
             var out = ByteBuffer()
@@ -27,7 +27,7 @@ package enum LogFormat: String, Sendable, CaseIterable {
             out.writeString(" \(level.rawValue.uppercased()) ")
             out.writeString(label + ": ")
             out.writePrintable(message)
-            for (key, value) in sorted {
+            for (key, value) in fields {
                 out.writeString(" ")
                 out.writePrintable(key)
                 out.writeString("=")
@@ -42,7 +42,7 @@ package enum LogFormat: String, Sendable, CaseIterable {
                 json.member("level", level.rawValue)
                 json.member("label", label)
                 json.member("message", message)
-                for (key, value) in sorted {
+                for (key, value) in fields {
                     json.key(Self.reserved.contains(key) ? "_" + key : key)
                     json.write(value)
                 }
