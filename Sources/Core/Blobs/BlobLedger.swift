@@ -80,16 +80,19 @@ enum BlobLedger {
     }
 
     /// Dooms all of an image's bytes, data and staged, whatever is being done with them.
+    /// - Returns: whether there were any.
     static func doomAll(
         of image: ImageID, _ reason: DoomReason, now: Timestamp, in db: any SQLConnection
-    ) throws {
+    ) throws -> Bool {
         try doomAll(of: image, reason, now: now, in: db) { _, _ in true }
     }
 
     /// Dooms what of an image's bytes is no data, or not yet: all that is being written, and what is staged.
+    /// - Returns: whether there were any.
+    @discardableResult
     static func doomUnfinished(
         of image: ImageID, _ reason: DoomReason, now: Timestamp, in db: any SQLConnection
-    ) throws {
+    ) throws -> Bool {
         try doomAll(of: image, reason, now: now, in: db) { state, role in
             state == "writing" || role == BlobRole.staged.rawValue
         }
@@ -97,13 +100,13 @@ enum BlobLedger {
 
     /// Dooms what is being written of an image's bytes.
     static func doomWriting(of image: ImageID, _ reason: DoomReason, now: Timestamp, in db: any SQLConnection) throws {
-        try doomAll(of: image, reason, now: now, in: db) { state, _ in state == "writing" }
+        _ = try doomAll(of: image, reason, now: now, in: db) { state, _ in state == "writing" }
     }
 
     private static func doomAll(
         of image: ImageID, _ reason: DoomReason, now: Timestamp, in db: any SQLConnection,
         where isMeant: (_ state: String, _ role: String) -> Bool
-    ) throws {
+    ) throws -> Bool {
         let blobs = try db.query(
             "SELECT id, state, role FROM blobs WHERE image_id = $1 AND state <> 'doomed' ORDER BY id", image
         ) {
@@ -112,9 +115,9 @@ enum BlobLedger {
                 role: try $0.get(2, as: String.self)
             )
         }
-        for blob in blobs where isMeant(blob.state, blob.role) {
-            try doom(blob.id, reason, isLetGo: false, now: now, in: db)
-        }
+        let meant = blobs.filter { isMeant($0.state, $0.role) }
+        for blob in meant { try doom(blob.id, reason, isLetGo: false, now: now, in: db) }
+        return !meant.isEmpty
     }
 
     /// Dooms bytes that are staged and complete. Does nothing to others.

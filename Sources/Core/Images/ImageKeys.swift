@@ -92,11 +92,14 @@ enum ImageKeys {
 
     /// Asks for the job that lets go of the keys, once no byte of the image is left (rule K6). To be called
     /// where the last of them may have gone.
-    static func releaseIfErased(_ image: ImageID, now: Timestamp, in db: any SQLConnection) throws {
+    /// - Returns: whether there is such a job now.
+    @discardableResult
+    static func releaseIfErased(_ image: ImageID, now: Timestamp, in db: any SQLConnection) throws -> Bool {
         let edge = try KeyGraph.edges(of: .image(image), in: db).first { $0.state == .releasing }
-        guard let edge else { return }
+        guard let edge else { return false }
         let isThere = try db.first("SELECT 1 FROM blobs WHERE image_id = $1 LIMIT 1", image) { _ in true }
-        if isThere ?? false { return }
+        if isThere ?? false { return false }
         try Jobs.enqueue(JobName(.releaseKeys, image.rawValue), in: .keys, for: edge.project, now: now, db)
+        return true
     }
 }

@@ -4,7 +4,8 @@ import Persistence
 /// Deleted images that can still be had back. To everyone but the operator they are deleted.
 extension Images {
     /// A step of the deletion: what was being uploaded or imported is given up, all else stays as it is.
-    func recycle(_ image: Image, now: Timestamp, in db: any SQLConnection) throws {
+    /// - Returns: whether there is work for jobs.
+    func recycle(_ image: Image, now: Timestamp, in db: any SQLConnection) throws -> Bool {
         // Without its bytes an image that was being uploaded is one that waits for data.
         try Self.returnToQueued(image.id, in: db)
         try Self.returnToQueued(image.id, from: .importing, in: db)
@@ -16,8 +17,9 @@ extension Images {
             WHERE id = $3
             """,
             now, now.adding(seconds: settings.recycleBinSeconds), image.id)
-        try BlobLedger.doomUnfinished(of: image.id, .imageDeleted, now: now, in: db)
+        let isThereWork = try BlobLedger.doomUnfinished(of: image.id, .imageDeleted, now: now, in: db)
         try BlobLedger.recycle(of: image.id, in: db)
+        return isThereWork
     }
 
     /// Empties the bin of what was there for its time.

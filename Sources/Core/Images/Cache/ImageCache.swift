@@ -145,11 +145,13 @@ struct ImageCache: Sendable {
     }
 
     /// An image is deleted: its copies go, wherever they are. A step of the deletion.
-    static func forget(_ image: ImageID, in db: any SQLConnection) throws {
+    /// - Returns: whether a node had it.
+    static func forget(_ image: ImageID, in db: any SQLConnection) throws -> Bool {
         let nodes = try db.query("SELECT node FROM image_cache WHERE image_id = $1 ORDER BY node", image) {
             try $0.get(0, as: String.self)
         }
         for node in nodes { try forget(image, node: node, in: db) }
+        return !nodes.isEmpty
     }
 
     static func forget(_ image: ImageID, node: String, in db: any SQLConnection) throws {
