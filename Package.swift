@@ -13,8 +13,6 @@ let ours: [SwiftSetting] = [
 let argumentParser = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
 let asyncHTTPClient = Target.Dependency.product(name: "AsyncHTTPClient", package: "async-http-client")
 let configuration = Target.Dependency.product(name: "Configuration", package: "swift-configuration")
-// SQLite's C interface as a module: of GRDB nothing else is used.
-let grdbSQLite = Target.Dependency.product(name: "GRDBSQLite", package: "GRDB.swift")
 let hummingbirdCore = Target.Dependency.product(name: "HummingbirdCore", package: "hummingbird")
 let hummingbirdTLS = Target.Dependency.product(name: "HummingbirdTLS", package: "hummingbird")
 let httpTypes = Target.Dependency.product(name: "HTTPTypes", package: "swift-http-types")
@@ -47,7 +45,6 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-nio", from: "2.101.0"),
         .package(url: "https://github.com/apple/swift-nio-extras", from: "1.35.0"),
         .package(url: "https://github.com/apple/swift-nio-ssl", from: "2.37.0"),
-        .package(url: "https://github.com/groue/GRDB.swift", from: "7.10.0"),
         .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.0"),
         .package(url: "https://github.com/jpsim/Yams", from: "6.2.0"),
         .package(url: "https://github.com/swift-server/async-http-client", from: "1.37.0"),
@@ -63,6 +60,8 @@ let package = Package(
         .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
         .systemLibrary(name: "CLZMA", pkgConfig: "liblzma", providers: [.apt(["liblzma-dev"])]),
         .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
+        // Debian's SQLite. Seen by Persistence alone, and by the simulation, which gives it a disk.
+        .systemLibrary(name: "CSQLite", pkgConfig: "sqlite3", providers: [.apt(["libsqlite3-dev"])]),
         // System calls that Swift cannot see through Glibc. Seen by Blobs, Conversion and Trust alone.
         .target(name: "CLinuxIO"),
 
@@ -72,7 +71,7 @@ let package = Package(
         // Packed files, unpacked as their bytes pass. No I/O.
         .target(name: "Compression", dependencies: ["CLZMA", "CZlib", "CZstd"], swiftSettings: ours),
         .target(
-            name: "Persistence", dependencies: ["CLinuxIO", grdbSQLite, logging, metrics, nioPosix], swiftSettings: ours
+            name: "Persistence", dependencies: ["CLinuxIO", "CSQLite", logging, metrics, nioPosix], swiftSettings: ours
         ),
         .target(
             name: "Core", dependencies: ["Compression", "Formats", "Trust", "Persistence", logging, metrics, nioCore],
@@ -108,7 +107,7 @@ let package = Package(
         // The real Core on real SQLite, on disks, clocks and a scheduler that follow from a seed. For tests alone.
         .target(
             name: "Simulation",
-            dependencies: ["Blobs", "Core", "Persistence", "Trust", grdbSQLite, logging, nioCore], swiftSettings: ours),
+            dependencies: ["Blobs", "Core", "Persistence", "Trust", "CSQLite", logging, nioCore], swiftSettings: ours),
         .executableTarget(name: "torture", dependencies: ["Simulation", argumentParser], swiftSettings: ours),
 
         .testTarget(name: "FormatTests", dependencies: ["Formats"], swiftSettings: ours),
@@ -129,7 +128,7 @@ let package = Package(
             swiftSettings: ours),
         .testTarget(
             name: "SimulationTests",
-            dependencies: ["Blobs", "Core", "Persistence", "Simulation", grdbSQLite, logging], swiftSettings: ours),
+            dependencies: ["Blobs", "Core", "Persistence", "Simulation", "CSQLite", logging], swiftSettings: ours),
         .testTarget(
             name: "APITests",
             dependencies: [

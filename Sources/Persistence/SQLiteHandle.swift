@@ -1,4 +1,4 @@
-import GRDBSQLite
+import CSQLite
 
 /// One connection to SQLite, through its C interface. Whoever uses it sees to it that one thread does at a time.
 final class SQLiteHandle: @unchecked Sendable {
@@ -10,11 +10,17 @@ final class SQLiteHandle: @unchecked Sendable {
     /// How long a lock of another process is waited for.
     private static let busyMilliseconds: Int32 = 10_000
 
+    /// Once a process. Where SQLite was used before (by a simulation's disks), it counts on.
+    private static let prepareLibrary: Void = {
+        _ = ambrotype_sqlite_counts_no_memory()
+    }()
+
     /// - Parameters:
     ///   - isReader: a connection that cannot write, and whose transactions only keep a snapshot.
     ///   - cacheKiB: how much of the database it keeps in memory at most.
     /// - Throws: `SQLError`.
     init(path: String, isReader: Bool, cacheKiB: Int) throws {
+        Self.prepareLibrary
         var opened: OpaquePointer?
         let access = isReader ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE
         let code = sqlite3_open_v2(path, &opened, access | SQLITE_OPEN_NOMUTEX, nil)
@@ -27,8 +33,7 @@ final class SQLiteHandle: @unchecked Sendable {
         do {
             sqlite3_extended_result_codes(opened, 1)
             sqlite3_busy_timeout(opened, Self.busyMilliseconds)
-            // A name in double quotes that is no column is a mistake, not a text.
-            _disableDoubleQuotedStringLiterals(opened)
+            ambrotype_sqlite_quotes_only_names(opened)
             let statements = KnownStatements(opened)
             try statements.run("PRAGMA foreign_keys = ON")
             try statements.run("PRAGMA cache_size = -\(cacheKiB)")

@@ -1,4 +1,4 @@
-import GRDBSQLite
+import CSQLite
 
 /// A connection through SQLite's own interface, for tests of what lies under it.
 final class SQLiteProbe {

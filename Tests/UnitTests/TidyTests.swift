@@ -34,7 +34,7 @@ import Testing
         "Trust": ["COpenSSL", "CCrypt", "CLinuxIO", "JWTKit"],
         "Formats": [],
         "Compression": ["CLZMA", "CZlib", "CZstd"],
-        "Persistence": ["CLinuxIO", "GRDBSQLite"],
+        "Persistence": ["CLinuxIO", "CSQLite"],
         "Core": ["Compression", "Formats", "Trust", "Persistence"],
         "Blobs": ["Core", "Trust", "CLinuxIO"],
         "Conversion": ["CLinuxIO", "Core", "Formats"],
@@ -46,13 +46,13 @@ import Testing
             "AsyncHTTPClient", "NIOHTTP1", "NIOHTTPTypes", "NIOHTTPTypesHTTP1", "NIOSSL", "CoreMetrics",
         ],
         "ambrotype": ["Server"],
-        "Simulation": ["Blobs", "Core", "Persistence", "Trust", "GRDBSQLite"],
+        "Simulation": ["Blobs", "Core", "Persistence", "Trust", "CSQLite"],
         "torture": ["Simulation"],
     ]
 
     /// Modules that only some targets may see; what is not listed here anyone may import.
     private static let guarded: Set<String> = Set(mayImport.keys).union([
-        "COpenSSL", "CCrypt", "CLinuxIO", "CLZMA", "CZlib", "CZstd", "GRDB", "GRDBSQLite", "JWTKit", "Crypto",
+        "COpenSSL", "CCrypt", "CLinuxIO", "CLZMA", "CZlib", "CZstd", "CSQLite", "JWTKit", "Crypto",
         "CryptoExtras", "X509",
         "AsyncHTTPClient",
         "HTTPTypes", "Hummingbird", "HummingbirdCore", "HummingbirdTLS", "NIOHTTP1", "NIOHTTPTypes",

@@ -1,4 +1,4 @@
-import GRDBSQLite
+import CSQLite
 import Glibc
 
 /// The locks on one SQLite database file, and the memory its connections share, as SQLite's documents

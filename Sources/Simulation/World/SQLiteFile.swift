@@ -1,4 +1,4 @@
-import GRDBSQLite
+import CSQLite
 import Glibc
 
 /// A file that SQLite holds open on a simulated disk: its I/O methods, each one call through the disk's

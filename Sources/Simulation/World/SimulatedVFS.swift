@@ -1,4 +1,4 @@
-import GRDBSQLite
+import CSQLite
 import Glibc
 import Synchronization
 
@@ -6,7 +6,7 @@ import Synchronization
 ///
 /// `/simulation/<world>/<mount>/<path>` is `<path>` on the disk of that world, seen by that process of
 /// it; every other path goes to the VFS that was the default before. It is the default itself, because
-/// GRDB opens databases by path alone.
+/// `SQLiteDatabase` opens databases by path alone.
 enum SimulatedVFS {
     static let pathPrefix = "/simulation/"
     static let name = "ambrotype-simulation"

@@ -1,4 +1,4 @@
-import GRDBSQLite
+import CSQLite
 import Glibc
 
 /// The C side of the VFS: what SQLite calls, taken apart and handed to `SQLiteFile`.
