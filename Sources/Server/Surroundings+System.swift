@@ -22,13 +22,14 @@ package struct SystemRandomness: Randomness {
     package init() {}
 
     package func bytes(_ count: Int) -> [UInt8] {
-        var generator = SystemRandomNumberGenerator()
-        // Each draw is a system call, so eight bytes are drawn at a time.
-        var bytes: [UInt8] = []
-        bytes.reserveCapacity(count + 7)
-        while bytes.count < count {
-            withUnsafeBytes(of: generator.next() as UInt64) { bytes.append(contentsOf: $0) }
+        [UInt8](unsafeUninitializedCapacity: count) { space, filled in
+            while filled < count {
+                // The most that one call gives (getentropy(3)).
+                let part = min(256, count - filled)
+                let result = getentropy(space.baseAddress! + filled, part)
+                precondition(result == 0, "this system has no random bytes")
+                filled += part
+            }
         }
-        return Array(bytes.prefix(count))
     }
 }
