@@ -12,7 +12,8 @@ final class UploadBudget: Sendable {
         var activeUploads = 0
         var waiters: [(bytes: Int, continuation: CheckedContinuation<Void, Never>)] = []
     }
-    private static let largestChunk = 4 << 20
+    /// What is still in a processor's cache when the next lane gets it.
+    private static let largestChunk = 1 << 20
     private static let smallestChunk = 32 << 10
     private let limitBytes: Int
     private let state: Mutex<State>
@@ -199,6 +200,10 @@ struct UploadPipeline: Sendable {
     let algorithms: Set<DigestAlgorithm>
     let format: FormatWatch?
 
+    /// How far a lane may be behind the socket, beside what it has in hand: enough that a slow lane always has work while
+    /// the others have none.
+    private static let chunksAhead = 8
+
     /// - Parameter admit: told the number of bytes received so far before they go on; throws to refuse them.
     /// - Throws: what the body, `admit` or the writer throws.
     func run<Body: AsyncSequence & Sendable>(
@@ -214,7 +219,7 @@ struct UploadPipeline: Sendable {
         }
         if let format { lanes.append { chunk in try await work.run { chunk.feed { format.feed($0) } } } }
         lanes.append { chunk in try await writer.write(chunk.buffers) }
-        let queues = lanes.map { _ in BoundedQueue<UploadChunk>(capacity: 2) }
+        let queues = lanes.map { _ in BoundedQueue<UploadChunk>(capacity: Self.chunksAhead) }
         let size = try await withThrowingTaskGroup(of: Int64.self) { group in
             for (lane, queue) in zip(lanes, queues) {
                 group.addTask {
