@@ -1,3 +1,4 @@
+import API
 import Core
 import Logging
 import NIOCore
@@ -46,6 +47,27 @@ import Testing
         #expect(parsed["message"] == "real")
         #expect(parsed["level"] == "info")
         #expect(parsed["_message"] == "forged")
+    }
+
+    /// With what a logger says of itself, and without: the fields are in the order of their names.
+    @Test func requestsAreLinesLikeOthers() throws {
+        let request = AnsweredRequest(
+            requestID: "req-1", method: "GET", path: "/image/v2/images", status: 200, bytesIn: 0, bytesOut: -1,
+            elapsed: .microseconds(12_034), user: "u1", project: "p1", failure: "it went away")
+        var logger = logger(.text)
+        for node in [nil, "b"] {
+            logger[metadataKey: "node"] = node.map { "\($0)" }
+            try #require(logger.handler as? any RequestLogHandler).log(request, level: .info)
+        }
+        let (first, last) = (
+            "broken=\"it went away\" bytes_in=0 bytes_out=-1 method=GET ms=12.034 ",
+            "path=/image/v2/images project=p1 request_id=req-1 status=200 user=u1\n"
+        )
+        let begin = "2023-11-14T22:13:20.123Z INFO test: request "
+        #expect(written == [begin + first + last, begin + first + "node=b " + last])
+        let metadata = Logger.Metadata(uniqueKeysWithValues: request.fields.map { ($0.key, $0.value) })
+        logger.info("\(AnsweredRequest.message)", metadata: metadata)
+        #expect(written[2] == written[1])
     }
 
     @Test func textIsForPeople() {

@@ -18,6 +18,22 @@ package struct AnsweredRequest: Sendable {
 
     package static let message = "request"
 
+    package init(
+        requestID: String, method: String, path: String, status: Int, bytesIn: Int, bytesOut: Int, elapsed: Duration,
+        user: String? = nil, project: String? = nil, failure: String? = nil
+    ) {
+        self.requestID = requestID
+        self.method = method
+        self.path = path
+        self.status = status
+        self.bytesIn = bytesIn
+        self.bytesOut = bytesOut
+        self.elapsed = elapsed
+        self.user = user
+        self.project = project
+        self.failure = failure
+    }
+
     /// The entry's metadata, in the order of the keys.
     package var fields: [(key: String, value: Logger.Metadata.Value)] {
         var fields: [(key: String, value: Logger.Metadata.Value)] = []
