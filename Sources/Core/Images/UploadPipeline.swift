@@ -30,7 +30,8 @@ final class UploadBudget: Sendable {
     var activeUploads: Int { state.withLock { $0.activeUploads } }
 
     var chunkBytes: Int {
-        let share = limitBytes / (8 * max(1, activeUploads))
+        // Half of the budget for chunks that wait or are worked on, so that a store that hangs stops no other.
+        let share = limitBytes / (2 * UploadPipeline.chunksHeld * max(1, activeUploads))
         return min(Self.largestChunk, max(Self.smallestChunk, share))
     }
 
@@ -203,6 +204,8 @@ struct UploadPipeline: Sendable {
     /// How far a lane may be behind the socket, beside what it has in hand: enough that a slow lane always has work while
     /// the others have none.
     private static let chunksAhead = 8
+    /// Of one upload at most: those, one in a lane's hands, and one that waits to be handed on.
+    static let chunksHeld = chunksAhead + 2
 
     /// - Parameter admit: told the number of bytes received so far before they go on; throws to refuse them.
     /// - Throws: what the body, `admit` or the writer throws.

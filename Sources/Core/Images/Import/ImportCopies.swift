@@ -277,7 +277,8 @@ extension ImportRun {
 
 /// A blob's bytes, in order.
 struct BlobBytes: AsyncSequence, Sendable {
-    private static let pieceBytes = 1 << 20
+    /// A piece is a chunk of its own in an upload's budget.
+    private static let pieceBytes = 256 << 10
     private let reader: any BlobReader
 
     init(_ reader: any BlobReader) { self.reader = reader }
