@@ -1,5 +1,6 @@
 """Memory does not grow with the data: one very large upload, many at once, and clients that read nothing."""
 
+import contextlib
 import hashlib
 import os
 import shutil
@@ -12,6 +13,7 @@ import urllib.parse
 import pytest
 import requests
 
+from ambrotype import eventually
 from conftest import prepared, site_of
 from image_api import GIB, MIB, ImageAPI, Pattern, expect
 from pki import openssl
@@ -137,10 +139,39 @@ def test_stalled_downloads_hold_no_memory(start, scratch, measured, way):
                             verify=str(scratch / "certificate.pem") if "TLS" in way else True, proxies={"no_proxy": "*"})
         assert expect(part, 206).content == data.bytes(5, 10)
         assert each < (128 if way == "in clear" else 512) * 1024, f"{each / 1024:.0f} KiB each"
+
+        # The file is cut under a client that is slow: it must not take what it gets for the whole.
+        blob = next(path for path in server.data_dir.rglob("*") if path.is_file() and path.stat().st_size == size)
+        os.truncate(blob, size // 2 + 100)
+        assert received(connections[0]) < size
+        # Clients that went away hold nothing.
+        for connection in connections:
+            connection.close()
+        eventually(lambda: not holds(server.pid, blob), message="the file is still open")
     finally:
         for connection in connections:
             connection.close()
         server.kill()
+
+
+def holds(pid: int, path) -> bool:
+    """Whether a process has a file open."""
+    for descriptor in os.scandir(f"/proc/{pid}/fd"):
+        with contextlib.suppress(FileNotFoundError):
+            if os.readlink(descriptor) == str(path):
+                return True
+    return False
+
+
+def received(connection: socket.socket) -> int:
+    """How much more comes, until the connection ends or breaks."""
+    count = 0
+    try:
+        while part := connection.recv(1 << 20):
+            count += len(part)
+    except OSError:
+        pass
+    return count
 
 
 def way_of(way: str, scratch):

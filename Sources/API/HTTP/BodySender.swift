@@ -26,8 +26,8 @@ package struct BodySender: Sendable {
         self.clock = clock
     }
 
-    /// Sends a part of a file, and on from there as long as the next part is in memory: all of that on the event loop,
-    /// without waking another thread.
+    /// Sends a part of a file, and on from there as long as the next part is in memory, for a while: all of that on the
+    /// event loop, without waking another thread.
     ///
     /// Returns or throws when the socket has taken all, and nothing is queued any more.
     /// - Throws: what ended the connection.
@@ -53,7 +53,7 @@ package struct BodySender: Sendable {
         }
     }
 
-    /// Ends the connection at once, with whatever is queued.
+    /// Ends the connection, with whatever is queued.
     func breakConnection() { channel.close(promise: nil) }
 
     /// Prepares a connection, whose HTTP handlers are in place, for files. On its event loop.
@@ -66,6 +66,9 @@ package struct BodySender: Sendable {
 
 /// A run through a file: a part that is in memory, and what follows it.
 final class FileRun: Sendable {
+    /// A socket that takes everything at once would keep the event loop for as long as there is something to send.
+    private static let mostBytes: Int64 = 8 << 20
+
     let file: any BlobFile
     let first: FileRegion
     /// Where the run ends at the latest.
@@ -79,16 +82,19 @@ final class FileRun: Sendable {
         position = Atomic(Int64(first.readerIndex))
     }
 
-    /// Where the socket has got to, in whole parts.
+    /// Up to where the socket has taken it, when the run is over; until then in whole parts.
     var reached: Int64 { position.load(ordering: .acquiring) }
 
-    /// - Returns: the next part, if there is one and it is in memory.
+    /// - Returns: the next part, if there is one, it is in memory, and it is not somebody else's turn.
     fileprivate func next(after region: FileRegion) -> FileRegion? {
         let from = Int64(region.endIndex)
-        position.store(from, ordering: .releasing)
+        note(reached: from)
         let count = min(BodySender.partBytes, end - from)
-        return count > 0 ? file.regionInMemory(offset: from, count: Int(count)) : nil
+        guard count > 0, from - Int64(first.readerIndex) < Self.mostBytes else { return nil }
+        return file.regionInMemory(offset: from, count: Int(count))
     }
+
+    fileprivate func note(reached offset: Int64) { position.store(offset, ordering: .releasing) }
 }
 
 /// Hands parts of files to the HTTP encoder. The types that go through the rest of the pipeline have no room for
@@ -101,6 +107,11 @@ private final class FileRunHandler: ChannelOutboundHandler, RemovableChannelHand
     private var size = ChunkSize(most: ChunkSize.mostCopied)
     /// The piece that is being sent, for the next one to take its place.
     private var buffer = ByteBuffer()
+    /// Whether the client took its time for the last piece: need for memory may have pushed out the next.
+    private var isSlow = false
+
+    /// The rest of a part is not in memory any more.
+    private struct LeftMemory: Error { let offset: Int }
 
     init(_ way: BodySender.FileWay) { self.way = way }
 
@@ -118,6 +129,9 @@ private final class FileRunHandler: ChannelOutboundHandler, RemovableChannelHand
         let written = context.eventLoop.makePromise(of: Void.self)
         written.futureResult.assumeIsolated().whenComplete { result in
             switch result {
+            case .failure(let left as LeftMemory):
+                run.note(reached: Int64(left.offset))
+                promise?.succeed()
             case .failure(let error):
                 self.buffer = ByteBuffer()
                 promise?.fail(error)
@@ -141,9 +155,12 @@ private final class FileRunHandler: ChannelOutboundHandler, RemovableChannelHand
         _ region: FileRegion, _ file: any BlobFile, _ context: ChannelHandlerContext, _ promise: EventLoopPromise<Void>
     ) {
         var rest = region
-        let count = min(size.bytes, rest.readableBytes)
+        let (offset, count) = (Int64(rest.readerIndex), min(size.bytes, rest.readableBytes))
         do {
-            try file.readInMemory(offset: Int64(rest.readerIndex), count: count, into: &buffer)
+            if isSlow, file.regionInMemory(offset: offset, count: count) == nil {
+                throw LeftMemory(offset: rest.readerIndex)
+            }
+            try file.readInMemory(offset: offset, count: count, into: &buffer)
         } catch {
             promise.fail(error)
             return
@@ -152,7 +169,9 @@ private final class FileRunHandler: ChannelOutboundHandler, RemovableChannelHand
         let written = context.eventLoop.makePromise(of: Void.self)
         let began = ContinuousClock.now
         written.futureResult.assumeIsolated().whenComplete { [rest] result in
-            self.size.note(written: count, in: ContinuousClock.now - began)
+            let elapsed = ContinuousClock.now - began
+            self.isSlow = elapsed > ChunkSize.slow
+            self.size.note(written: count, in: elapsed)
             switch result {
             case .success where rest.readableBytes > 0: self.copy(rest, file, context, promise)
             case .success: promise.succeed()

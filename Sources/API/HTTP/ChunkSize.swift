@@ -10,7 +10,7 @@ package struct ChunkSize {
     /// A chunk is no more than this part of what was written before: sockets swallow megabytes for a client that
     /// reads nothing.
     private static let share = 64
-    private static let slow = Duration.milliseconds(100)
+    static let slow = Duration.milliseconds(100)
 
     package private(set) var bytes = least
     private let most: Int

@@ -48,6 +48,8 @@ enum SimulatedVFS {
     }
 
     private static let installed: Installed = {
+        // As everywhere else; it must come before all other use.
+        _ = ambrotype_sqlite_counts_no_memory()
         guard let original = sqlite3_vfs_find(nil) else { preconditionFailure("SQLite has no default VFS") }
         let vfs = UnsafeMutablePointer<sqlite3_vfs>.allocate(capacity: 1)
         vfs.initialize(to: VFSMethods.table(over: original, name: UnsafePointer(strdup(name))))
