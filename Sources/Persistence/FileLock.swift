@@ -33,7 +33,11 @@ package final class FileLock: Sendable {
         package var description: String { "\(path): \(String(cString: strerror(code)))" }
     }
 
-    deinit { close(descriptor) }
+    deinit {
+        // Closing alone would leave it to a child that is about to begin another program, and has a copy until then.
+        letGo()
+        close(descriptor)
+    }
 
     /// Takes the lock, or changes its mode, if that can be done without waiting. A change is not atomic: another may come
     /// in between, and then nothing is held.

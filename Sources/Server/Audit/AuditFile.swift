@@ -53,6 +53,8 @@ struct AuditFile {
 
     mutating func close() {
         guard descriptor >= 0 else { return }
+        // Closing alone would leave the lock to a child that is about to begin another program, and has a copy until then.
+        flock(descriptor, LOCK_UN)
         Glibc.close(descriptor)
         descriptor = -1
     }
