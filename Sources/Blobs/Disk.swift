@@ -63,6 +63,9 @@ package protocol SendSource: AnyObject, Sendable {
     /// - Returns: how many of its bytes there are: fewer only at the end of the file.
     /// - Throws: `SystemCallError`.
     func load(offset: Int64, count: Int, at site: CallSite) throws -> Int
+    /// Reads a range into an empty buffer, fewer bytes only at the end of the file. Blocks if it is not in memory.
+    /// - Throws: `SystemCallError`.
+    func read(offset: Int64, count: Int, into buffer: inout ByteBuffer, at site: CallSite) throws
 }
 
 package enum OpenMode: Sendable, Hashable {
@@ -134,6 +137,12 @@ package struct SystemCallError: Error, Sendable {
 extension SendSource {
     func load(offset: Int64, count: Int, file: StaticString = #fileID, line: UInt = #line) throws -> Int {
         try load(offset: offset, count: count, at: CallSite(file, line))
+    }
+
+    func read(
+        offset: Int64, count: Int, into buffer: inout ByteBuffer, file: StaticString = #fileID, line: UInt = #line
+    ) throws {
+        try read(offset: offset, count: count, into: &buffer, at: CallSite(file, line))
     }
 }
 
@@ -270,15 +279,12 @@ extension DiskFile {
     /// Reads `count` bytes, fewer only at the end of the file.
     func read(offset: Int64, count: Int, file: StaticString = #fileID, line: UInt = #line) throws -> ByteBuffer {
         var buffer = ByteBufferAllocator().buffer(capacity: count)
-        try read(offset: offset, count: count, into: &buffer, file: file, line: line)
+        try read(offset: offset, count: count, into: &buffer, at: CallSite(file, line))
         return buffer
     }
 
     /// Reads `count` bytes into an empty buffer, fewer only at the end of the file.
-    func read(
-        offset: Int64, count: Int, into buffer: inout ByteBuffer, file: StaticString = #fileID, line: UInt = #line
-    ) throws {
-        let site = CallSite(file, line)
+    func read(offset: Int64, count: Int, into buffer: inout ByteBuffer, at site: CallSite) throws {
         while buffer.readableBytes < count {
             let missing = count - buffer.readableBytes
             let position = offset + Int64(buffer.readableBytes)

@@ -83,10 +83,10 @@ extension FileBlobReader: BlobFile {
     }
 
     func readInMemory(offset: Int64, count: Int, into buffer: inout ByteBuffer) throws {
-        guard let file = opened.withLock({ $0?.file }) else { preconditionFailure("read after close") }
+        let source = source(offset, count)
         buffer.clear()
         do {
-            try file.read(offset: offset, count: count, into: &buffer)
+            try source.read(offset: offset, count: count, into: &buffer)
         } catch {
             throw BlobError(wrapping: error, operation: "read blob")
         }

@@ -187,6 +187,10 @@ private final class PosixSendSource: SendSource {
             return loaded
         }
     }
+
+    func read(offset: Int64, count: Int, into buffer: inout ByteBuffer, at site: CallSite) throws {
+        try file.read(offset: offset, count: count, into: &buffer, at: site)
+    }
 }
 
 extension FileStatus {
