@@ -144,7 +144,7 @@ def test_stalled_downloads_hold_no_memory(start, scratch, measured, way):
         blob = next(path for path in server.data_dir.rglob("*") if path.is_file() and path.stat().st_size == size)
         with blob.open("rb") as file:
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-        assert body(connections[1], size) == data.bytes()
+        assert whole_body(connections[1], size) == data.bytes()
 
         # The file is cut under one: it must not take what it gets for the whole.
         os.truncate(blob, size // 2 + 100)
@@ -168,7 +168,7 @@ def holds(pid: int, path) -> bool:
     return False
 
 
-def body(connection: socket.socket, size: int) -> bytes:
+def whole_body(connection: socket.socket, size: int) -> bytes:
     """The body of an answer of which the first bytes were taken; the connection stays."""
     got, end = bytearray(), -1
     while end < 0 or len(got) - end < size:
