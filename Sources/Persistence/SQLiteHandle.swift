@@ -10,7 +10,7 @@ final class SQLiteHandle: @unchecked Sendable {
     /// How long a lock of another process is waited for.
     private static let busyMilliseconds: Int32 = 10_000
 
-    /// Once a process. Where SQLite was used before (by a simulation's disks), it counts on.
+    /// Once a process, before SQLite is used.
     private static let prepareLibrary: Void = {
         _ = ambrotype_sqlite_counts_no_memory()
     }()

@@ -43,7 +43,7 @@ import Testing
     }
 
     /// The one blob of this size in the server's store.
-    static func blobFile(in server: TestServer, sizeBytes: Int) throws -> String {
+    private func blobFile(sizeBytes: Int) throws -> String {
         let all = FileManager.default.enumerator(atPath: server.directory)?.compactMap { $0 as? String } ?? []
         let found = all.map { server.directory + "/" + $0 }.filter {
             let attributes = try? FileManager.default.attributesOfItem(atPath: $0)
@@ -84,7 +84,7 @@ import Testing
     @Test func aColdFileArrivesWhole() async throws {
         let data = Self.bytes(9 << 20 + 77, seed: 9)
         let id = try await image(data)
-        let file = open(try Self.blobFile(in: server, sizeBytes: data.count), O_RDONLY)
+        let file = open(try blobFile(sizeBytes: data.count), O_RDONLY)
         defer { close(file) }
         for _ in 0..<3 {
             #expect(posix_fadvise(file, 0, 0, POSIX_FADV_DONTNEED) == 0)
@@ -133,7 +133,7 @@ import Testing
     @Test func aClientThatLeavesHoldsNothing() async throws {
         let data = Self.bytes(Self.largeBytes - 1, seed: 5)
         let id = try await image(data)
-        let path = try Self.blobFile(in: server, sizeBytes: data.count)
+        let path = try blobFile(sizeBytes: data.count)
         func isOpen() throws -> Bool {
             try FileManager.default.contentsOfDirectory(atPath: "/proc/self/fd").contains {
                 (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/fd/" + $0)) == path
@@ -161,7 +161,7 @@ import Testing
     @Test func aFileThatBecomesTooShortBreaksTheConnection() async throws {
         let data = Self.bytes(Self.largeBytes - 2, seed: 6)
         let id = try await image(data)
-        let path = try Self.blobFile(in: server, sizeBytes: data.count)
+        let path = try blobFile(sizeBytes: data.count)
         let connection = try await SlowConnection.open(port: server.port)
         defer { connection.close() }
         try await connection.send(request(id))
